@@ -1,0 +1,55 @@
+# Sets up .venv from the lock file and runs things in it. `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= all
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format schema lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## Make .venv with the pinned packages
+
+demo: $(READY) ## Run the default workflow, from web pages to results/report.html
+	snakemake --cores $(CORES)
+	@scaling-laws summary results
+
+test: $(READY) ## Run all tests
+	pytest
+
+lint: $(READY) ## Check style, types and the workflow
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	snakefmt --check .
+	snakemake --lint
+
+format: $(READY) ## Format the code
+	ruff check --fix-only
+	ruff format
+	snakefmt .
+
+schema: $(READY) ## Renew workflow/schemas from the configuration model
+	scaling-laws schema --output workflow/schemas/config.schema.json
+
+lock: ## Renew envs/requirements.lock from pyproject.toml
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install '.[dev]'
+	( sed -n '/^#/p' envs/requirements.lock; $(VENV)-lock/bin/pip freeze --all --exclude scaling-laws --exclude pip \
+	  | sed 's/+cpu$$//' ) > envs/requirements.lock.new
+	mv envs/requirements.lock.new envs/requirements.lock
+	rm -rf $(VENV)-lock
+
+clean: ## Remove .venv and everything computed; downloads stay
+	rm -rf $(VENV) .snakemake results/* results-ci
+
+$(READY): envs/requirements.lock pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r envs/requirements.lock
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $(READY)

@@ -1,0 +1,1 @@
+"""Scaling laws for neural language models, from web pages to fitted constants and figures."""

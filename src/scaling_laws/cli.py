@@ -1,0 +1,144 @@
+"""`scaling-laws <command>`: one command a stage, made from the stage function's signature.
+
+Parameters before the `*` of the function become arguments, those after it options, and the help
+is the docstring. A command imports its own stage only, so that none pays for PyTorch but those
+that train or evaluate.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any, get_type_hints
+
+import docstring_parser
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from scaling_laws.errors import InputError
+
+# command: (module, function, one line for --help), in the order of the road
+COMMANDS = {
+    "download": ("sample.packages", "download", "Fetch the packages of the sample's text."),
+    "sample": ("sample.build", "build", "Build the sample web from pinned packages."),
+    "links": ("corpus.links", "links", "Select the links of Reddit submission dumps."),
+    "crawl": ("corpus.crawl", "crawl", "Fetch one shard of the links into a WARC file."),
+    "extract": ("corpus.extract", "extract", "Extract the text of the crawled pages."),
+    "dedup": ("corpus.dedup", "dedup", "Drop exact and near duplicates."),
+    "split": ("corpus.split", "split", "Hold out the test split."),
+    "corpus": ("corpus.sources", "corpus", "Read another evaluation corpus."),
+    "tokenizer": ("tokens.tokenizer", "tokenizer", "Train the byte-pair encoding."),
+    "encode": ("tokens.encode", "encode", "Encode a corpus into a token file."),
+    "resolve": ("config", "resolve", "Write the resolved configuration."),
+    "plan": ("studies.plan", "plan", "List every run of the studies."),
+    "train": ("training.loop", "train", "Train one model."),
+    "evaluate": ("evaluation.losses", "evaluate", "Evaluate one run on every corpus."),
+    "collect": ("studies.collect", "collect", "Gather finished runs into tables."),
+    "fit": ("laws.fit", "fit", "Fit a scaling law to tables of runs."),
+    "figure": ("figures.draw", "figure", "Draw a figure of the paper from tables and fits."),
+    "report": ("report.page", "report", "Write the report page."),
+    "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
+    "summary": ("report.summary", "summary", "Say what came out and where to look."),
+}
+
+
+def main() -> None:
+    """Run the command line; exit code 2 and one message for what the user can mend."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview())
+        return
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        stage_app(name)(args=arguments, prog_name=f"scaling-laws {name}")
+    except InputError as error:
+        sys.exit(_say_error(str(error)))
+    except ValidationError as error:
+        sys.exit(_say_error(f"{name}: {error}"))
+
+
+def overview() -> str:
+    """Return the list of commands, made without importing any stage."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "Usage: scaling-laws COMMAND [OPTIONS]",
+            "",
+            "Scaling laws for neural language models, from web pages to fitted laws and figures.",
+            "`snakemake` runs these commands in order; each can be run by hand.",
+            "",
+            *(f"  {name:{width}}  {line}" for name, (_, _, line) in COMMANDS.items()),
+            "",
+            "scaling-laws COMMAND --help tells what a command reads and writes.",
+        ]
+    )
+
+
+def stage_app(name: str) -> typer.Typer:
+    """Import the stage of a command and return its command line.
+
+    Raises:
+        InputError: When there is no such command.
+    """
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "scaling-laws --help lists the commands"
+        raise InputError(f"no command {name!r}; {hint}")
+    module, function, _ = COMMANDS[name]
+    return stage_command(name, getattr(import_module(f"scaling_laws.{module}"), function))
+
+
+def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
+    """Return the command line form of a stage function."""
+    hints = get_type_hints(stage)
+    doc = docstring_parser.parse(inspect.getdoc(stage) or "")
+    helps = {parameter.arg_name: parameter.description for parameter in doc.params}
+    parameters = []
+    for parameter in inspect.signature(stage).parameters.values():
+        kind: Any
+        hint = hints[parameter.name]
+        options: dict[str, Any] = {"help": helps.get(parameter.name)}
+        if inspect.isclass(hint) and issubclass(hint, BaseModel):
+            options |= {"parser": hint.model_validate_json, "metavar": "JSON"}
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            kind = typer.Option(**options, show_default=parameter.default is not parameter.empty)
+        else:
+            kind = typer.Argument(**options)
+        parameters.append(
+            parameter.replace(
+                annotation=Annotated[hint, kind], kind=inspect.Parameter.POSITIONAL_OR_KEYWORD
+            )
+        )
+
+    def run(**values: Any) -> None:
+        statistics = stage(**values)
+        if isinstance(statistics, dict):
+            for key, value in statistics.items():
+                text = value if isinstance(value, str) else json.dumps(value)
+                logging.getLogger(name).info("%s: %s", key, text)
+
+    run.__doc__ = "\n\n".join(filter(None, [doc.short_description, doc.long_description]))
+    # Typer reads the annotations, so they replace the ones of **values.
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        sorted(parameters, key=lambda p: p.default is not p.empty)
+    )
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(run)
+    return app
+
+
+def _say_error(message: str) -> int:
+    """Print an error on stderr and return the exit code."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[bold red]error:[/]", escape(message))
+    return 2

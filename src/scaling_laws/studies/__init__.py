@@ -1,0 +1,1 @@
+"""The studies: which runs the paper's experiments need."""

@@ -1,0 +1,85 @@
+"""Tables of finished runs, which the laws and figures read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from scaling_laws.errors import InputError
+from scaling_laws.output import write_table
+from scaling_laws.training.spec import RunSpec
+
+
+def collect(plan: Path, *, runs: Path, tables: Path, study: str | None = None) -> dict[str, object]:
+    """Gather the runs of a study, or of all, into four tables.
+
+    Args:
+        plan: Table of the planned runs.
+        runs: Folder of the runs, one folder each.
+        tables: Folder to write runs.parquet, curves.parquet, evaluations.parquet and
+            positions.parquet to.
+        study: Study to gather; all when absent.
+
+    Raises:
+        InputError: When a planned run has not been made.
+    """
+    planned = pd.read_csv(plan, sep="\t", usecols=["run", "study"])
+    studies = {
+        str(run): str(wanted).split(",")
+        for run, wanted in zip(planned["run"], planned["study"], strict=True)
+    }
+    names = [name for name, wanted in studies.items() if study is None or study in wanted]
+    for name in names:
+        if not (runs / name / "run.json").exists():
+            raise InputError(f"{runs / name}: planned in {plan} but not trained")
+    write_table(
+        pd.DataFrame([_row(runs / name, studies[name]) for name in names]), tables / "runs.parquet"
+    )
+    parts = {"curves": "curve", "evaluations": "evaluation", "positions": "positions"}
+    for table, part in parts.items():
+        frames = []
+        for name in names:
+            frame = pd.read_parquet(runs / name / f"{part}.parquet")
+            frames.append(frame if "run" in frame else frame.assign(run=name))
+        gathered = pd.concat(frames, ignore_index=True)
+        columns = ["run", *(column for column in gathered if column != "run")]
+        write_table(gathered[columns], tables / f"{table}.parquet")
+    return {"runs": len(names)}
+
+
+def _row(folder: Path, studies: list[str]) -> dict[str, object]:
+    """Return the row of the runs table for one run; see the columns in docs/files.md."""
+    facts = json.loads((folder / "run.json").read_text())
+    spec = RunSpec.model_validate(facts["spec"])
+    return {
+        "run": facts["run"],
+        "study": studies,
+        "architecture": spec.architecture,
+        "n_layer": spec.n_layer,
+        "d_model": spec.d_model,
+        "n_head": spec.n_head,
+        "d_ff": spec.d_ff,
+        "n_ctx": spec.n_ctx,
+        "reuse": 1,
+        "N": spec.N,
+        "N_total": spec.N_total,
+        # A run of one pass or less sees only the tokens it processed.
+        "D": min(spec.data_tokens, facts["tokens"]),
+        "B": spec.batch_tokens,
+        "steps": facts["steps"],
+        "tokens": facts["tokens"],
+        "C": spec.C(facts["steps"]),
+        "C_full": spec.C_full(facts["steps"]),
+        "optimizer": spec.optimizer,
+        "schedule": spec.schedule,
+        "lr": spec.lr,
+        "dropout": spec.dropout,
+        "seed": spec.seed,
+        "test_loss": facts["test_loss"],
+        "best_test_loss": facts["best_test_loss"],
+        "best_step": facts["best_step"],
+        "outcome": facts["outcome"],
+        "seconds": facts["seconds"],
+    }

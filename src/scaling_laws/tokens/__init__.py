@@ -1,0 +1,1 @@
+"""Tokens: the byte-pair encoding, token files, and the order in which training reads them."""

@@ -1,0 +1,120 @@
+"""The configuration refuses what cannot work, and says where and why."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scaling_laws.config import resolve, schema, validate
+from scaling_laws.errors import InputError
+from scaling_laws.studies.grid import runs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def default():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def put(settings, path, value):
+    *sections, key = path.split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+    settings[key] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "allowed"),
+    [
+        ("split.test_fraction", 3, "less than 1"),
+        ("split.test_fraction", "a", "valid number"),
+        ("crawl.timeout", "5", "valid number"),
+        ("crawl.retries", -1, "greater than or equal to 0"),
+        ("links.dumps", "RS.zst", "'sample'"),
+        ("links.last_day", "2018-13-01", "valid date"),
+        ("tokenizer.vocab_size", 100, "greater than or equal to 257"),
+        ("results", "/elsewhere", "match pattern"),
+        ("studies.data_size.subsets", [], "at least 1 item"),
+        ("fits.bootstrap", 0, "greater than or equal to 1"),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_path_and_what_is_allowed(
+    default, path, value, allowed
+):
+    put(default, path, value)
+    with pytest.raises(InputError) as error:
+        validate(default)
+    message = str(error.value)
+    assert f"{path} = {json.dumps(value)}: " in message
+    assert allowed in message
+
+
+def test_a_seed_for_a_shape_that_is_not_there_is_refused(default):
+    put(default, "studies.model_size.seeds", {40: [1]})
+    with pytest.raises(InputError, match=r"studies\.model_size .* 40 is no index .* 0 to 8"):
+        validate(default)
+
+
+def test_a_law_cannot_be_fitted_to_an_unknown_study(default):
+    put(default, "fits.laws.L_N", ["data"])
+    with pytest.raises(InputError, match=r"fits\.laws\.L_N\.0 = .data.: .* 'model_size' or"):
+        validate(default)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(default):
+    default["studies"]["model_size"]["shapes"][3]["n_head"] = 7
+    with pytest.raises(InputError, match=r"shapes\.3 .*n_head = 7 .* allowed: 1, 2, 3, 4, 6, 8"):
+        validate(default)
+
+
+@pytest.mark.parametrize("path", ["splt", "split.fraction", "corpora.books.titel"])
+def test_an_unknown_key_is_refused_with_the_known_ones(default, path):
+    put(default, path, 1)
+    with pytest.raises(InputError, match=f"{path} is no known key; known here: .*"):
+        validate(default)
+
+
+def test_a_missing_key_is_named(default):
+    del default["corpora"]["books"]["title"]
+    with pytest.raises(InputError, match=r"corpora\.books\.title is missing"):
+        validate(default)
+
+
+def test_every_fault_is_told_at_once(default):
+    put(default, "split.test_fraction", 3)
+    put(default, "crawl.retries", -1)
+    with pytest.raises(InputError) as error:
+        validate(default)
+    assert "split.test_fraction" in str(error.value) and "crawl.retries" in str(error.value)
+
+
+def test_the_resolved_configuration_is_the_same_configuration(default, tmp_path):
+    resolve(settings=json.dumps(default, default=str), output=tmp_path / "config.yaml")
+    again = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert validate(again) == validate(default)
+
+
+def test_the_checked_in_schema_is_the_models(tmp_path):
+    schema(output=tmp_path / "schema.json")
+    checked_in = ROOT / "workflow/schemas/config.schema.json"
+    assert checked_in.read_text() == (tmp_path / "schema.json").read_text()
+
+
+@pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_overlays_are_valid_and_keep_their_results_apart(default, overlay):
+    changes = yaml.safe_load((ROOT / "config" / overlay).read_text())
+    for section, values in changes.items():
+        default[section] = default[section] | values if isinstance(values, dict) else values
+    assert validate(default).results != "results"
+
+
+def test_the_default_grid_spans_what_the_laws_need(default):
+    config = validate(default)
+    sizes = {spec.N for spec, studies in runs(config).values() if "model_size" in studies}
+    subsets = {
+        spec.data_tokens for spec, studies in runs(config).values() if "data_size" in studies
+    }
+    assert len(sizes) >= 9 and min(sizes) == 768 and max(sizes) / min(sizes) >= 10**2.5
+    assert len(subsets) >= 6 and max(subsets) / min(subsets) >= 10**1.5

@@ -1,0 +1,168 @@
+# From link dumps to a training and a test split, and the other corpora.
+# Needs the dumps that links.dumps names; gives <results>/corpus and <results>/corpora.
+
+
+def get_dumps(wildcards):
+    dumps = settings.links.dumps
+    return SAMPLE_DUMPS if dumps == "sample" else [str(path) for path in dumps]
+
+
+def get_site(wildcards):
+    return "<results>/sample/site.parquet" if settings.crawl.proxy == "sample" else []
+
+
+def get_source(wildcards):
+    path = settings.corpora[wildcards.corpus].path
+    return SAMPLE_CORPORA[wildcards.corpus] if path == "sample" else str(path)
+
+
+def get_format(wildcards):
+    return settings.corpora[wildcards.corpus].format
+
+
+rule links:
+    input:
+        code=sources("corpus.links"),
+        dumps=get_dumps,
+    output:
+        links="<results>/links/links.parquet",
+        rejected="<results>/links/rejected.parquet",
+    log:
+        "<logs>/links.log",
+    benchmark:
+        "<benchmarks>/links.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=options(settings.links, leave_out={"dumps"}),
+    shell:
+        "scaling-laws links {input.dumps} --output {output.links} --rejected {output.rejected}"
+        " {params.options} &> {log}"
+
+
+rule crawl:
+    input:
+        code=sources("corpus.crawl"),
+        links="<results>/links/links.parquet",
+        site=get_site,
+    output:
+        warc="<results>/crawl/{shard}.warc.gz",
+        outcomes="<results>/crawl/{shard}.parquet",
+    log:
+        "<logs>/crawl/{shard}.log",
+    benchmark:
+        "<benchmarks>/crawl/{shard}.tsv"
+    conda:
+        "../../envs/crawl.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        site=lambda wildcards, input: f"--site {input.site}" if input.site else "",
+        options=options(settings.crawl),
+    shell:
+        "scaling-laws crawl {input.links} --shard {wildcards.shard}"
+        " --warc {output.warc} --outcomes {output.outcomes}"
+        " {params.site} {params.options} &> {log}"
+
+
+rule extract:
+    input:
+        code=sources("corpus.extract"),
+        warc="<results>/crawl/{shard}.warc.gz",
+    output:
+        documents="<results>/documents/{shard}.parquet",
+        rejected="<results>/documents/{shard}.rejected.parquet",
+    log:
+        "<logs>/extract/{shard}.log",
+    benchmark:
+        "<benchmarks>/extract/{shard}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        options=options(settings.extract),
+    shell:
+        "scaling-laws extract {input.warc} --output {output.documents}"
+        " --rejected {output.rejected} --workers {threads} {params.options} &> {log}"
+
+
+rule dedup:
+    input:
+        code=sources("corpus.dedup"),
+        documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
+        links="<results>/links/links.parquet",
+    output:
+        documents="<results>/corpus/documents.parquet",
+        duplicates="<results>/corpus/duplicates.parquet",
+    log:
+        "<logs>/dedup.log",
+    benchmark:
+        "<benchmarks>/dedup.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        options=options(settings.dedup),
+    shell:
+        "scaling-laws dedup {input.documents} --links {input.links}"
+        " --output {output.documents} --duplicates {output.duplicates}"
+        " {params.options} &> {log}"
+
+
+rule split:
+    input:
+        code=sources("corpus.split"),
+        documents="<results>/corpus/documents.parquet",
+    output:
+        train="<results>/corpus/train.parquet",
+        test="<results>/corpus/test.parquet",
+    log:
+        "<logs>/split.log",
+    benchmark:
+        "<benchmarks>/split.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        options=options(settings.split),
+    shell:
+        "scaling-laws split {input.documents} --train {output.train} --test {output.test}"
+        " {params.options} &> {log}"
+
+
+rule evaluation_corpus:
+    input:
+        code=sources("corpus.sources"),
+        source=get_source,
+        train="<results>/corpus/train.parquet",
+    output:
+        documents="<results>/corpora/{corpus}.parquet",
+        rejected="<results>/corpora/{corpus}.rejected.parquet",
+    log:
+        "<logs>/corpora/{corpus}.log",
+    benchmark:
+        "<benchmarks>/corpora/{corpus}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        format=get_format,
+        language=settings.extract.language,
+        options=options(settings.decontaminate),
+    shell:
+        "scaling-laws corpus {wildcards.corpus} --source {input.source} --format {params.format}"
+        " --train {input.train} --output {output.documents} --rejected {output.rejected}"
+        " --language {params.language} --workers {threads} {params.options} &> {log}"

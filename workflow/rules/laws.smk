@@ -1,0 +1,36 @@
+# The laws, fitted to the tables of the studies that fits.laws names.
+# Needs <results>/tables/{study}; gives <results>/fits.
+
+
+def get_law_tables(wildcards):
+    studies = settings.fits.laws[wildcards.law]
+    return expand(
+        "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
+    )
+
+
+def get_law_folders(wildcards):
+    return [f"{RESULTS}/tables/{study}" for study in settings.fits.laws[wildcards.law]]
+
+
+rule fit:
+    input:
+        code=sources("laws.fit"),
+        tables=get_law_tables,
+    output:
+        "<results>/fits/{law}.json",
+    log:
+        "<logs>/fit/{law}.log",
+    benchmark:
+        "<benchmarks>/fit/{law}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folders=get_law_folders,
+        options=options(settings.fits, leave_out={"laws"}),
+    shell:
+        "scaling-laws fit {wildcards.law} {params.folders} --output {output} {params.options}"
+        " &> {log}"

@@ -1,0 +1,179 @@
+# The runs of all studies: plan, train, evaluate, gather.
+# Needs <results>/tokens; gives <results>/plan, <results>/runs and <results>/tables.
+
+
+def get_spec(wildcards):
+    spec, _ = RUNS[wildcards.run]
+    return spec.model_dump_json()
+
+
+def get_training_cost(wildcards):
+    """Return the FLOP of a run: the longest starts first, so that no core idles at the end."""
+    spec, _ = RUNS[wildcards.run]
+    return spec.C_full(spec.steps)
+
+
+def get_runs(wildcards):
+    """Return the files of the runs that a table gathers: those of its study, or all."""
+    wanted = wildcards.get("study")
+    names = [name for name, (_, studies) in RUNS.items() if wanted in (None, *studies)]
+    files = ("curve.parquet", "run.json", "evaluation.parquet", "positions.parquet")
+    return [f"<results>/runs/{name}/{file}" for name in names for file in files]
+
+
+def get_membership(wildcards):
+    """Return which studies want each run, so that the tables are renewed when that changes."""
+    wanted = wildcards.get("study")
+    return {
+        name: studies
+        for name, (_, studies) in RUNS.items()
+        if wanted in (None, *studies)
+    }
+
+
+rule configuration:
+    input:
+        code=sources("config"),
+    output:
+        "<results>/config.yaml",
+    log:
+        "<logs>/configuration.log",
+    benchmark:
+        "<benchmarks>/configuration.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings.model_dump_json(),
+    shell:
+        "scaling-laws resolve --settings {params.settings:q} --output {output} &> {log}"
+
+
+rule plan:
+    input:
+        code=sources("studies.plan"),
+        config="<results>/config.yaml",
+    output:
+        "<results>/plan/runs.tsv",
+    log:
+        "<logs>/plan.log",
+    benchmark:
+        "<benchmarks>/plan.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    shell:
+        "scaling-laws plan {input.config} --output {output} &> {log}"
+
+
+rule train:
+    # No code among the inputs: an edit must not throw away days of training. The spec holds
+    # TRAINING_VERSION, which is raised when results would change.
+    input:
+        tokens="<results>/tokens/train.bin",
+        train=multiext("<results>/tokens/train", ".json", ".documents.parquet"),
+        test_tokens="<results>/tokens/test.bin",
+        test=multiext("<results>/tokens/test", ".json", ".documents.parquet"),
+    output:
+        curve="<results>/runs/{run}/curve.parquet",
+        model="<results>/runs/{run}/model.safetensors",
+        run="<results>/runs/{run}/run.json",
+        snapshots=directory("<results>/runs/{run}/snapshots"),
+    log:
+        "<logs>/train/{run}.log",
+    benchmark:
+        "<benchmarks>/train/{run}.tsv"
+    priority: get_training_cost
+    conda:
+        "../../envs/train.yaml"
+    threads: settings.training.threads
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        spec=get_spec,
+    shell:
+        "scaling-laws train --spec {params.spec:q}"
+        " --tokens {input.tokens} --test {input.test_tokens} --curve {output.curve}"
+        " --model {output.model} --run {output.run} --snapshots {output.snapshots}"
+        " --threads {threads} &> {log}"
+
+
+rule evaluate:
+    input:
+        code=sources("evaluation.losses"),
+        run="<results>/runs/{run}/run.json",
+        model="<results>/runs/{run}/model.safetensors",
+        snapshots="<results>/runs/{run}/snapshots",
+        tokens=expand("<results>/tokens/{name}.bin", name=EVALUATION_CORPORA),
+        summaries=expand("<results>/tokens/{name}.json", name=EVALUATION_CORPORA),
+    output:
+        losses="<results>/runs/{run}/evaluation.parquet",
+        positions="<results>/runs/{run}/positions.parquet",
+    log:
+        "<logs>/evaluate/{run}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{run}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: settings.training.threads
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        options=options(settings.evaluation),
+    shell:
+        "scaling-laws evaluate {input.tokens} --run {input.run} --model {input.model}"
+        " --snapshots {input.snapshots} --losses {output.losses}"
+        " --positions {output.positions} --threads {threads} {params.options} &> {log}"
+
+
+rule collect_study:
+    input:
+        code=sources("studies.collect"),
+        # It changes with every key of the configuration; what matters of it is in the params.
+        plan=ancient("<results>/plan/runs.tsv"),
+        runs=get_runs,
+    output:
+        expand("<results>/tables/{{study}}/{table}.parquet", table=TABLES),
+    log:
+        "<logs>/collect/{study}.log",
+    benchmark:
+        "<benchmarks>/collect/{study}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        membership=get_membership,
+    shell:
+        "scaling-laws collect {input.plan} --runs {RESULTS}/runs --study {wildcards.study}"
+        " --tables {RESULTS}/tables/{wildcards.study} &> {log}"
+
+
+rule collect:
+    input:
+        code=sources("studies.collect"),
+        plan=ancient("<results>/plan/runs.tsv"),
+        runs=get_runs,
+    output:
+        expand("<results>/tables/{table}.parquet", table=TABLES),
+    log:
+        "<logs>/collect/all.log",
+    benchmark:
+        "<benchmarks>/collect/all.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        membership=get_membership,
+    shell:
+        "scaling-laws collect {input.plan} --runs {RESULTS}/runs --tables {RESULTS}/tables"
+        " &> {log}"

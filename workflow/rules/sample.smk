@@ -1,0 +1,64 @@
+# The embedded default. Needs the package index; gives the sample web, its link dump, and the
+# sources of the other corpora.
+SAMPLE_DUMPS = [
+    "<results>/sample/RS_2017-11.zst",
+    "<results>/sample/RS_2018-03.zst",
+]
+SAMPLE_CORPORA = {
+    "books": "<results>/sample/books.jsonl",
+    "internet_books": "<results>/sample/internet_books.jsonl",
+    "wikipedia": "<results>/sample/wikipedia.xml.bz2",
+    "common_crawl": "<results>/sample/common_crawl.warc.gz",
+}
+
+
+rule download:
+    input:
+        code=sources("sample.packages"),
+        pins="src/scaling_laws/sample/packages.txt",
+    output:
+        # The packages lie beside it. They are no outputs, so that a rerun keeps the whole ones.
+        checksums="<resources>/packages/SHA256SUMS",
+    log:
+        "<logs>/download.log",
+    benchmark:
+        "<benchmarks>/download.tsv"
+    retries: 2
+    conda:
+        "../../envs/crawl.yaml"
+    resources:
+        mem_mb=500,
+        runtime=15,
+    shell:
+        "scaling-laws download --checksums {output.checksums} &> {log}"
+
+
+rule sample:
+    input:
+        code=sources("sample.build"),
+        packages="<resources>/packages/SHA256SUMS",
+    output:
+        site="<results>/sample/site.parquet",
+        dump_2017="<results>/sample/RS_2017-11.zst",
+        dump_2018="<results>/sample/RS_2018-03.zst",
+        books="<results>/sample/books.jsonl",
+        internet_books="<results>/sample/internet_books.jsonl",
+        wikipedia="<results>/sample/wikipedia.xml.bz2",
+        common_crawl="<results>/sample/common_crawl.warc.gz",
+    log:
+        "<logs>/sample.log",
+    benchmark:
+        "<benchmarks>/sample.tsv"
+    conda:
+        "../../envs/crawl.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        options=options(settings.sample),
+    shell:
+        "scaling-laws sample $(dirname {input.packages}) --site {output.site}"
+        " --dump-2017 {output.dump_2017} --dump-2018 {output.dump_2018}"
+        " --books {output.books} --internet-books {output.internet_books}"
+        " --wikipedia {output.wikipedia} --common-crawl {output.common_crawl}"
+        " {params.options} &> {log}"
