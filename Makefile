@@ -13,8 +13,11 @@ help: ## List the targets
 
 setup: $(READY) ## Make .venv with the pinned packages
 
+# A killed run leaves its lock. No other run of `make demo` is under way here once flock lets it
+# pass, so the lock may go.
 demo: $(READY) ## Run the default workflow, from web pages to results/report.html
-	snakemake --cores $(CORES)
+	$(if $(shell command -v flock),flock Snakefile) sh -c \
+	  'snakemake --unlock --quiet all && snakemake --cores $(CORES)'
 	@scaling-laws summary results
 
 test: $(READY) ## Run all tests

@@ -17,6 +17,8 @@ from scaling_laws.output import atomic
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+SAMPLE_CORPORA = ("books", "internet_books", "wikipedia", "common_crawl")
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -253,7 +255,7 @@ class DataSize(Section):
     patience: Count = 5
     """Evaluations without a better test loss after which a run stops."""
     evaluations: Annotated[int, Field(ge=2)] = 40
-    """Test losses along a run, evenly spaced from the end of the first epoch on."""
+    """Test losses along a run, at log-spaced steps."""
     learning_rate: LearningRate | None = None
     """Overrides training.learning_rate."""
 
@@ -309,6 +311,20 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     fits: Fits
 
+    @model_validator(mode="after")
+    def _names_lead_somewhere(self) -> Config:
+        for name, corpus in self.corpora.items():
+            if name in ("train", "test"):
+                raise ValueError(f"corpora.{name}: the name is taken by the split of that name")
+            if corpus.path == "sample" and name not in SAMPLE_CORPORA:
+                allowed = ", ".join(SAMPLE_CORPORA)
+                raise ValueError(f"corpora.{name}.path: the sample has {allowed}; name a file")
+        for law, studies in self.fits.laws.items():
+            for study in studies:
+                if getattr(self.studies, study) is None:
+                    raise ValueError(f"fits.laws.{law}: studies.{study} is off; drop the law")
+        return self
+
 
 def validate(settings: dict[str, Any], where: str = "config") -> Config:
     """Return the checked configuration.
@@ -363,7 +379,10 @@ def _explain(detail: ErrorDetails, settings: Any) -> str:
         else:
             break  # what follows names an alternative of a union, not a key
         path.append(str(key))
-    name = ".".join(path) or "the whole configuration"
+    allowed = detail["msg"].removeprefix("Value error, ")
+    if not path:
+        return allowed
+    name = ".".join(path)
     if detail["type"] == "extra_forbidden":
         known = ", ".join(_section(path[:-1]).model_fields)
         return f"{name} is no known key; known here: {known}"

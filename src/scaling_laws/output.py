@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to, and rename it to `path` when the block succeeds.
 
-    A killed process leaves at most the file beside it, which the next attempt overwrites. The
-    suffix is kept, because some writers choose a format by it.
+    A killed process leaves at most the file beside it, named after the process, which the next
+    attempt removes. The suffix is kept, because some writers choose a format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
+    for left in path.parent.glob(f".partial-*-{path.name}"):
+        if not _runs(int(left.name.split("-")[1])):
+            left.unlink(missing_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -32,3 +35,14 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write `table` to `path` as Parquet, compressed with zstd, without the index."""
     with atomic(path) as partial:
         table.to_parquet(partial, compression="zstd", index=False)
+
+
+def _runs(process: int) -> bool:
+    """Tell whether there is a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -168,4 +168,6 @@ def results(folder: Path) -> Path:
     studies = {"L_N": [sizes], "L_D": [subsets], "L_C": [sizes], "L_ND": [sizes, subsets]}
     for law, tables in studies.items():
         fit(law, tables, output=folder / "fits" / f"{law}.json", bootstrap=50)
+    runs = pd.concat([pd.read_parquet(study / "runs.parquet") for study in (sizes, subsets)])
+    runs.to_parquet(folder / "tables" / "runs.parquet", index=False)
     return folder

@@ -76,6 +76,21 @@ def test_an_unknown_key_is_refused_with_the_known_ones(default, path):
         validate(default)
 
 
+def test_names_that_lead_nowhere_are_refused(default):
+    corpus = default["corpora"]["books"]
+    put(default, "corpora.poems", corpus)
+    with pytest.raises(InputError, match=r"corpora\.poems\.path: the sample has books, "):
+        validate(default)
+    del default["corpora"]["poems"]
+    put(default, "corpora.test", corpus)
+    with pytest.raises(InputError, match=r"corpora\.test: the name is taken"):
+        validate(default)
+    del default["corpora"]["test"]
+    default["studies"]["data_size"] = None
+    with pytest.raises(InputError, match=r"fits\.laws\.L_D: studies\.data_size is off"):
+        validate(default)
+
+
 def test_a_missing_key_is_named(default):
     del default["corpora"]["books"]["title"]
     with pytest.raises(InputError, match=r"corpora\.books\.title is missing"):

@@ -223,7 +223,7 @@ def test_page_is_honest_about_what_failed(tmp_path: Path):
     change_fit(results, "L_ND", status="not_identified")
     change_fit(results, "L_N", decreasing=False)
     synthetic.change(
-        results / "tables/model_size",
+        results / "tables",
         "runs",
         lambda runs: runs.iloc[1:].assign(
             outcome=runs.outcome.where(runs.index != 3, "diverged"),

@@ -75,14 +75,18 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_rerun_fetches_only_what_is_missing(index: Path, tmp_path: Path) -> None:
     kept = tmp_path / "packages"
-    assert packages.download(packages=kept)["fetched"] == 2
+    assert packages.download(checksums=kept / "SHA256SUMS")["fetched"] == 2
     (kept / "verse-1.0-py3-none-any.whl").unlink()
     (index / "prose-1.0-py3-none-any.whl").unlink()  # so it cannot be fetched again
-    assert packages.download(packages=kept)["fetched"] == 1
+    assert packages.download(checksums=kept / "SHA256SUMS")["fetched"] == 1
     assert sorted(path.name for path in kept.iterdir()) == [
+        "SHA256SUMS",
         "prose-1.0-py3-none-any.whl",
         "verse-1.0-py3-none-any.whl",
     ]
+    for line in (kept / "SHA256SUMS").read_text().splitlines():
+        sha256, name = line.split("  ")
+        assert hashlib.sha256((kept / name).read_bytes()).hexdigest() == sha256
 
 
 def test_a_wrong_hash_from_the_index_is_an_error_and_keeps_what_is_whole(
@@ -92,25 +96,25 @@ def test_a_wrong_hash_from_the_index_is_an_error_and_keeps_what_is_whole(
     (index / "verse-1.0-py3-none-any.whl").write_bytes(changed)
     found = hashlib.sha256(changed).hexdigest()
     with pytest.raises(InputError, match=rf"verse==1\.0: .*gave .* sha256 {found}, expected"):
-        packages.download(packages=tmp_path / "packages")
+        packages.download(checksums=tmp_path / "packages" / "SHA256SUMS")
     kept = [path.name for path in (tmp_path / "packages").iterdir()]
     assert kept == ["prose-1.0-py3-none-any.whl"]
 
 
 def test_a_damaged_file_is_named_and_not_used(index: Path, tmp_path: Path) -> None:
     kept = tmp_path / "packages"
-    packages.download(packages=kept)
+    packages.download(checksums=kept / "SHA256SUMS")
     damaged = kept / "prose-1.0-py3-none-any.whl"
     damaged.write_bytes(damaged.read_bytes()[:100])
     found = hashlib.sha256(damaged.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=f"{damaged} is damaged: found sha256 {found}, expected"):
-        packages.download(packages=kept)
+        packages.download(checksums=kept / "SHA256SUMS")
 
 
 def test_a_package_that_is_not_there_is_named(index: Path, tmp_path: Path) -> None:
     (index / "verse-1.0-py3-none-any.whl").unlink()
     with pytest.raises(InputError, match=r"verse==1\.0: pip could not download .*No matching"):
-        packages.download(packages=tmp_path / "packages")
+        packages.download(checksums=tmp_path / "packages" / "SHA256SUMS")
 
 
 def test_a_line_that_is_no_pin_is_named(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ DRAWN_FIGURES = [
     for name, needs in FIGURES.items()
     if {*needs.studies} <= {*STUDIES} and {*needs.laws} <= {*settings.fits.laws}
 ]
+SAMPLE_DUMPS = [
+    "<results>/sample/RS_2017-11.zst",
+    "<results>/sample/RS_2018-03.zst",
+]
+SAMPLE_CORPORA = {
+    "books": "<results>/sample/books.jsonl",
+    "internet_books": "<results>/sample/internet_books.jsonl",
+    "wikipedia": "<results>/sample/wikipedia.xml.bz2",
+    "common_crawl": "<results>/sample/common_crawl.warc.gz",
+}
 
 
 wildcard_constraints:
@@ -40,6 +50,10 @@ wildcard_constraints:
     study="|".join(STUDIES) or "none",
     law="|".join(settings.fits.laws),
     figure="|".join(FIGURES),
+
+
+def get_results(wildcards):
+    return RESULTS
 
 
 @lru_cache
@@ -75,9 +89,106 @@ def options(section, leave_out=frozenset()):
     """Return a section of the configuration as command line options."""
     words = []
     for key, value in section.model_dump(mode="json", exclude=leave_out).items():
-        flag = "--" + key.replace("_", "-")
+        flag = f"--{key.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         elif value is not None:
             words += [flag, str(value)]
     return shlex.join(words)
+
+
+# Inputs and parameters of corpus.smk
+
+
+def get_dumps(wildcards):
+    dumps = settings.links.dumps
+    return SAMPLE_DUMPS if dumps == "sample" else [str(path) for path in dumps]
+
+
+def get_site(wildcards):
+    return "<results>/sample/site.parquet" if settings.crawl.proxy == "sample" else []
+
+
+def get_site_option(wildcards, input):
+    return f"--site {input.site}" if input.site else ""
+
+
+def get_source(wildcards):
+    path = settings.corpora[wildcards.corpus].path
+    return SAMPLE_CORPORA[wildcards.corpus] if path == "sample" else str(path)
+
+
+def get_format(wildcards):
+    return settings.corpora[wildcards.corpus].format
+
+
+# Inputs and parameters of tokens.smk
+
+
+def get_documents(wildcards):
+    folder = "corpus" if wildcards.corpus in ("train", "test") else "corpora"
+    return f"<results>/{folder}/{wildcards.corpus}.parquet"
+
+
+# Inputs and parameters of runs.smk
+
+
+def get_spec(wildcards):
+    spec, _ = RUNS[wildcards.run]
+    return spec.model_dump_json()
+
+
+def get_training_cost(wildcards):
+    """Return the FLOP of a run: the longest starts first, so that no core idles at the end."""
+    spec, _ = RUNS[wildcards.run]
+    return spec.C_full(spec.steps)
+
+
+def get_runs(wildcards):
+    """Return the files of the runs that a table gathers: those of its study, or all."""
+    wanted = wildcards.get("study")
+    names = [name for name, (_, studies) in RUNS.items() if wanted in (None, *studies)]
+    files = ("curve.parquet", "run.json", "evaluation.parquet", "positions.parquet")
+    return [f"<results>/runs/{name}/{file}" for name in names for file in files]
+
+
+def get_membership(wildcards):
+    """Return which studies want each run, so that the tables are renewed when that changes."""
+    wanted = wildcards.get("study")
+    return {
+        name: studies
+        for name, (_, studies) in RUNS.items()
+        if wanted in (None, *studies)
+    }
+
+
+# Inputs and parameters of laws.smk
+
+
+def get_law_tables(wildcards):
+    studies = settings.fits.laws[wildcards.law]
+    return expand(
+        "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
+    )
+
+
+def get_law_folders(wildcards):
+    return [f"{RESULTS}/tables/{study}" for study in settings.fits.laws[wildcards.law]]
+
+
+# Inputs and parameters of report.smk
+
+
+def get_figure_code(wildcards):
+    return sources("figures.draw", f"figures.{wildcards.figure}")
+
+
+def get_figure_tables(wildcards):
+    studies = FIGURES[wildcards.figure].studies
+    return expand(
+        "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
+    )
+
+
+def get_figure_fits(wildcards):
+    return expand("<results>/fits/{law}.json", law=FIGURES[wildcards.figure].laws)

@@ -2,24 +2,6 @@
 # Needs the dumps that links.dumps names; gives <results>/corpus and <results>/corpora.
 
 
-def get_dumps(wildcards):
-    dumps = settings.links.dumps
-    return SAMPLE_DUMPS if dumps == "sample" else [str(path) for path in dumps]
-
-
-def get_site(wildcards):
-    return "<results>/sample/site.parquet" if settings.crawl.proxy == "sample" else []
-
-
-def get_source(wildcards):
-    path = settings.corpora[wildcards.corpus].path
-    return SAMPLE_CORPORA[wildcards.corpus] if path == "sample" else str(path)
-
-
-def get_format(wildcards):
-    return settings.corpora[wildcards.corpus].format
-
-
 rule links:
     input:
         code=sources("corpus.links"),
@@ -61,7 +43,7 @@ rule crawl:
         mem_mb=2000,
         runtime=1440,
     params:
-        site=lambda wildcards, input: f"--site {input.site}" if input.site else "",
+        site=get_site_option,
         options=options(settings.crawl),
     shell:
         "scaling-laws crawl {input.links} --shard {wildcards.shard}"

@@ -2,17 +2,6 @@
 # Needs <results>/tables/{study}; gives <results>/fits.
 
 
-def get_law_tables(wildcards):
-    studies = settings.fits.laws[wildcards.law]
-    return expand(
-        "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
-    )
-
-
-def get_law_folders(wildcards):
-    return [f"{RESULTS}/tables/{study}" for study in settings.fits.laws[wildcards.law]]
-
-
 rule fit:
     input:
         code=sources("laws.fit"),

@@ -2,21 +2,6 @@
 # corpus and its tokens; gives <results>/figures and <results>/report.html.
 
 
-def get_figure_code(wildcards):
-    return sources("figures.draw", f"figures.{wildcards.figure}")
-
-
-def get_figure_tables(wildcards):
-    studies = FIGURES[wildcards.figure].studies
-    return expand(
-        "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
-    )
-
-
-def get_figure_fits(wildcards):
-    return expand("<results>/fits/{law}.json", law=FIGURES[wildcards.figure].laws)
-
-
 rule figure:
     input:
         code=get_figure_code,
@@ -41,11 +26,12 @@ rule figure:
         mem_mb=2000,
         runtime=15,
     params:
+        results=get_results,
         corpora=json.dumps(
             {name: corpus.title for name, corpus in settings.corpora.items()}
         ),
     shell:
-        "scaling-laws figure {wildcards.figure} --tables {RESULTS}/tables --fits {RESULTS}/fits"
+        "scaling-laws figure {wildcards.figure} --tables {params.results}/tables --fits {params.results}/fits"
         " --corpora {params.corpora:q} --svg {output.svg} --png {output.png} --csv {output.csv}"
         " &> {log}"
 
@@ -89,6 +75,8 @@ rule report:
     resources:
         mem_mb=2000,
         runtime=15,
+    params:
+        results=get_results,
     shell:
-        "scaling-laws report {RESULTS} --output {output.page} --comparison {output.comparison}"
+        "scaling-laws report {params.results} --output {output.page} --comparison {output.comparison}"
         " &> {log}"

@@ -2,35 +2,6 @@
 # Needs <results>/tokens; gives <results>/plan, <results>/runs and <results>/tables.
 
 
-def get_spec(wildcards):
-    spec, _ = RUNS[wildcards.run]
-    return spec.model_dump_json()
-
-
-def get_training_cost(wildcards):
-    """Return the FLOP of a run: the longest starts first, so that no core idles at the end."""
-    spec, _ = RUNS[wildcards.run]
-    return spec.C_full(spec.steps)
-
-
-def get_runs(wildcards):
-    """Return the files of the runs that a table gathers: those of its study, or all."""
-    wanted = wildcards.get("study")
-    names = [name for name, (_, studies) in RUNS.items() if wanted in (None, *studies)]
-    files = ("curve.parquet", "run.json", "evaluation.parquet", "positions.parquet")
-    return [f"<results>/runs/{name}/{file}" for name in names for file in files]
-
-
-def get_membership(wildcards):
-    """Return which studies want each run, so that the tables are renewed when that changes."""
-    wanted = wildcards.get("study")
-    return {
-        name: studies
-        for name, (_, studies) in RUNS.items()
-        if wanted in (None, *studies)
-    }
-
-
 rule configuration:
     input:
         code=sources("config"),
@@ -151,9 +122,10 @@ rule collect_study:
         runtime=15,
     params:
         membership=get_membership,
+        results=get_results,
     shell:
-        "scaling-laws collect {input.plan} --runs {RESULTS}/runs --study {wildcards.study}"
-        " --tables {RESULTS}/tables/{wildcards.study} &> {log}"
+        "scaling-laws collect {input.plan} --runs {params.results}/runs --study {wildcards.study}"
+        " --tables {params.results}/tables/{wildcards.study} &> {log}"
 
 
 rule collect:
@@ -174,6 +146,7 @@ rule collect:
         runtime=15,
     params:
         membership=get_membership,
+        results=get_results,
     shell:
-        "scaling-laws collect {input.plan} --runs {RESULTS}/runs --tables {RESULTS}/tables"
+        "scaling-laws collect {input.plan} --runs {params.results}/runs --tables {params.results}/tables"
         " &> {log}"

@@ -1,15 +1,5 @@
 # The embedded default. Needs the package index; gives the sample web, its link dump, and the
 # sources of the other corpora.
-SAMPLE_DUMPS = [
-    "<results>/sample/RS_2017-11.zst",
-    "<results>/sample/RS_2018-03.zst",
-]
-SAMPLE_CORPORA = {
-    "books": "<results>/sample/books.jsonl",
-    "internet_books": "<results>/sample/internet_books.jsonl",
-    "wikipedia": "<results>/sample/wikipedia.xml.bz2",
-    "common_crawl": "<results>/sample/common_crawl.warc.gz",
-}
 
 
 rule download:
@@ -18,19 +8,19 @@ rule download:
         pins="src/scaling_laws/sample/packages.txt",
     output:
         # The packages lie beside it. They are no outputs, so that a rerun keeps the whole ones.
-        checksums="<resources>/packages/SHA256SUMS",
+        "<resources>/packages/SHA256SUMS",
     log:
         "<logs>/download.log",
     benchmark:
         "<benchmarks>/download.tsv"
-    retries: 2
+    retries: 1
     conda:
         "../../envs/crawl.yaml"
     resources:
         mem_mb=500,
         runtime=15,
     shell:
-        "scaling-laws download --checksums {output.checksums} &> {log}"
+        "scaling-laws download --checksums {output} &> {log}"
 
 
 rule sample:

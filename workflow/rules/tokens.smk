@@ -2,11 +2,6 @@
 # Needs <results>/corpus and <results>/corpora; gives <results>/tokens.
 
 
-def get_documents(wildcards):
-    folder = "corpus" if wildcards.corpus in ("train", "test") else "corpora"
-    return f"<results>/{folder}/{wildcards.corpus}.parquet"
-
-
 rule tokenizer:
     input:
         code=sources("tokens.tokenizer"),

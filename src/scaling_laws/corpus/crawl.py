@@ -482,7 +482,8 @@ class PageArchive:
 
     def write(self, link: Link, response: Response) -> None:
         """Append a response record: `response` as it was before any encoding for transfer."""
-        dropped = {b"content-encoding", b"transfer-encoding", b"content-length"}
+        # Scrapy has removed Content-Encoding with the encoding, and leaves both when it cannot.
+        dropped = {b"transfer-encoding", b"content-length"}
         headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, values in response.headers.items()

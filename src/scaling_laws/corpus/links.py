@@ -88,8 +88,10 @@ def links(
     first, last = date.fromisoformat(first_day), date.fromisoformat(last_day)
     kept: list[Submission] = []
     dropped: list[Rejection] = []
+    lines = 0
     for dump in dumps:
         for name, line in track(_lines(dump), f"links: {dump.name} lines"):
+            lines += 1
             outcome = _read(name, line, first, last, over_18)
             (kept if isinstance(outcome, Submission) else dropped).append(outcome)  # type: ignore[arg-type]
 
@@ -118,7 +120,7 @@ def links(
     write_table(reasons.sort_values(["reason", "submission"]), rejected)
     return {
         "links": len(table),
-        "submissions": len(kept) + len(dropped),
+        "lines": lines,
         "rejected": reasons["reason"].value_counts().to_dict(),
     }
 

