@@ -17,7 +17,7 @@ setup: $(READY) ## Make .venv with the pinned packages
 # pass, so the lock may go.
 demo: $(READY) ## Run the default workflow, from web pages to results/report.html
 	$(if $(shell command -v flock),flock Snakefile) sh -c \
-	  'snakemake --unlock --quiet all && snakemake --cores $(CORES)'
+	  'snakemake --unlock --quiet all && snakemake --cores $(CORES) --quiet host reason'
 	@scaling-laws summary results
 
 test: $(READY) ## Run all tests

@@ -20,6 +20,8 @@ rule links:
         runtime=60,
     params:
         options=options(settings.links, leave_out={"dumps"}),
+    message:
+        "Select links from {input.dumps}"
     shell:
         "scaling-laws links {input.dumps} --output {output.links} --rejected {output.rejected}"
         " {params.options} &> {log}"
@@ -45,6 +47,8 @@ rule crawl:
     params:
         site=get_site_option,
         options=options(settings.crawl),
+    message:
+        "Crawl shard {wildcards.shard}; progress in {log}"
     shell:
         "scaling-laws crawl {input.links} --shard {wildcards.shard}"
         " --warc {output.warc} --outcomes {output.outcomes}"
@@ -70,6 +74,8 @@ rule extract:
         runtime=240,
     params:
         options=options(settings.extract),
+    message:
+        "Extract the text of shard {wildcards.shard}; progress in {log}"
     shell:
         "scaling-laws extract {input.warc} --output {output.documents}"
         " --rejected {output.rejected} --workers {threads} {params.options} &> {log}"
@@ -94,6 +100,8 @@ rule dedup:
         runtime=240,
     params:
         options=options(settings.dedup),
+    message:
+        "Drop duplicates"
     shell:
         "scaling-laws dedup {input.documents} --links {input.links}"
         " --output {output.documents} --duplicates {output.duplicates}"
@@ -118,6 +126,8 @@ rule split:
         runtime=60,
     params:
         options=options(settings.split),
+    message:
+        "Hold out the test split"
     shell:
         "scaling-laws split {input.documents} --train {output.train} --test {output.test}"
         " {params.options} &> {log}"
@@ -144,6 +154,8 @@ rule evaluation_corpus:
         format=get_format,
         language=settings.extract.language,
         options=options(settings.decontaminate),
+    message:
+        "Read the corpus {wildcards.corpus}; progress in {log}"
     shell:
         "scaling-laws corpus {wildcards.corpus} --source {input.source} --format {params.format}"
         " --train {input.train} --output {output.documents} --rejected {output.rejected}"

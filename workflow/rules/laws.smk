@@ -20,6 +20,8 @@ rule fit:
     params:
         folders=get_law_folders,
         options=options(settings.fits, leave_out={"laws"}),
+    message:
+        "Fit {wildcards.law}"
     shell:
         "scaling-laws fit {wildcards.law} {params.folders} --output {output} {params.options}"
         " &> {log}"

@@ -30,6 +30,8 @@ rule figure:
         corpora=json.dumps(
             {name: corpus.title for name, corpus in settings.corpora.items()}
         ),
+    message:
+        "Draw {wildcards.figure}"
     shell:
         "scaling-laws figure {wildcards.figure} --tables {params.results}/tables --fits {params.results}/fits"
         " --corpora {params.corpora:q} --svg {output.svg} --png {output.png} --csv {output.csv}"
@@ -77,6 +79,8 @@ rule report:
         runtime=15,
     params:
         results=get_results,
+    message:
+        "Write the report"
     shell:
         "scaling-laws report {params.results} --output {output.page} --comparison {output.comparison}"
         " &> {log}"

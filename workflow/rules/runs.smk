@@ -18,6 +18,8 @@ rule configuration:
         runtime=5,
     params:
         settings=settings.model_dump_json(),
+    message:
+        "Write the resolved configuration"
     shell:
         "scaling-laws resolve --settings {params.settings:q} --output {output} &> {log}"
 
@@ -37,14 +39,16 @@ rule plan:
     resources:
         mem_mb=500,
         runtime=5,
+    message:
+        "List the runs"
     shell:
         "scaling-laws plan {input.config} --output {output} &> {log}"
 
 
 rule train:
-    # No code among the inputs: an edit must not throw away days of training. The spec holds
-    # TRAINING_VERSION, which is raised when results would change.
     input:
+        # No code: an edit must not throw away days of training. The spec holds TRAINING_VERSION,
+        # which is raised when results would change.
         tokens="<results>/tokens/train.bin",
         train=multiext("<results>/tokens/train", ".json", ".documents.parquet"),
         test_tokens="<results>/tokens/test.bin",
@@ -67,6 +71,8 @@ rule train:
         runtime=240,
     params:
         spec=get_spec,
+    message:
+        "Train {wildcards.run}; progress in {log}"
     shell:
         "scaling-laws train --spec {params.spec:q}"
         " --tokens {input.tokens} --test {input.test_tokens} --curve {output.curve}"
@@ -97,6 +103,8 @@ rule evaluate:
         runtime=60,
     params:
         options=options(settings.evaluation),
+    message:
+        "Evaluate {wildcards.run}"
     shell:
         "scaling-laws evaluate {input.tokens} --run {input.run} --model {input.model}"
         " --snapshots {input.snapshots} --losses {output.losses}"
@@ -123,6 +131,8 @@ rule collect_study:
     params:
         membership=get_membership,
         results=get_results,
+    message:
+        "Gather the runs of the study {wildcards.study}"
     shell:
         "scaling-laws collect {input.plan} --runs {params.results}/runs --study {wildcards.study}"
         " --tables {params.results}/tables/{wildcards.study} &> {log}"
@@ -147,6 +157,8 @@ rule collect:
     params:
         membership=get_membership,
         results=get_results,
+    message:
+        "Gather all runs"
     shell:
         "scaling-laws collect {input.plan} --runs {params.results}/runs --tables {params.results}/tables"
         " &> {log}"

@@ -19,6 +19,8 @@ rule download:
     resources:
         mem_mb=500,
         runtime=15,
+    message:
+        "Download the packages of the sample's text; progress in {log}"
     shell:
         "scaling-laws download --checksums {output} &> {log}"
 
@@ -46,6 +48,8 @@ rule sample:
         runtime=15,
     params:
         options=options(settings.sample),
+    message:
+        "Build the sample web and its link dump"
     shell:
         "scaling-laws sample $(dirname {input.packages}) --site {output.site}"
         " --dump-2017 {output.dump_2017} --dump-2018 {output.dump_2018}"

@@ -20,6 +20,8 @@ rule tokenizer:
         runtime=240,
     params:
         options=options(settings.tokenizer),
+    message:
+        "Train the byte-pair encoding"
     shell:
         "RAYON_NUM_THREADS={threads} scaling-laws tokenizer {input.train} --output {output}"
         " {params.options} &> {log}"
@@ -43,6 +45,8 @@ rule encode:
     resources:
         mem_mb=4000,
         runtime=240,
+    message:
+        "Encode {wildcards.corpus}"
     shell:
         "RAYON_NUM_THREADS={threads} scaling-laws encode {input.documents}"
         " --tokenizer-file {input.tokenizer} --output {output.tokens}"
