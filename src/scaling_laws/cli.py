@@ -62,8 +62,6 @@ def main() -> None:
         stage_app(name)(args=arguments, prog_name=f"scaling-laws {name}")
     except InputError as error:
         sys.exit(_say_error(str(error)))
-    except ValidationError as error:
-        sys.exit(_say_error(f"{name}: {error}"))
 
 
 def overview() -> str:
@@ -108,7 +106,7 @@ def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
         hint = hints[parameter.name]
         options: dict[str, Any] = {"help": helps.get(parameter.name)}
         if inspect.isclass(hint) and issubclass(hint, BaseModel):
-            options |= {"parser": hint.model_validate_json, "metavar": "JSON"}
+            options |= {"parser": _json_reader(parameter.name, hint), "metavar": "JSON"}
         if parameter.kind is parameter.KEYWORD_ONLY:
             kind = typer.Option(**options, show_default=parameter.default is not parameter.empty)
         else:
@@ -135,6 +133,22 @@ def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(run)
     return app
+
+
+def _json_reader(name: str, model: type[BaseModel]) -> Callable[[str], BaseModel]:
+    """Return the parser of an option that holds a model as JSON."""
+
+    def read(text: str) -> BaseModel:
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            faults = [
+                ": ".join(filter(None, [".".join(map(str, detail["loc"])), detail["msg"]]))
+                for detail in error.errors()
+            ]
+            raise InputError(f"--{name}: {'; '.join(faults)}") from None
+
+    return read
 
 
 def _say_error(message: str) -> int:

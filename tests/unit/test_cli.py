@@ -1,0 +1,109 @@
+"""The command line: helps, refuses in one line, and imports only what a command needs."""
+
+import inspect
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from scaling_laws import cli
+from scaling_laws.output import atomic
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    code = "from scaling_laws.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Run the command line in this process and return exit code, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["scaling-laws", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return exit.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_every_parameter(command, monkeypatch, capsys):
+    module, function, _ = cli.COMMANDS[command]
+    stage = getattr(import_module(f"scaling_laws.{module}"), function)
+    code, out, _ = call(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    for parameter in inspect.signature(stage).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert f"--{parameter.name.replace('_', '-')}" in out
+        assert re.search(rf"^ +{parameter.name}: \S", inspect.getdoc(stage), re.MULTILINE), (
+            f"{command}: the docstring does not explain {parameter.name}"
+        )
+
+
+def test_the_overview_lists_every_command_and_imports_no_stage():
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(f"  {command} " in done.stdout for command in cli.COMMANDS)
+    code = (
+        "import sys; from scaling_laws.cli import overview; overview();"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'scrapy') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_graph_is_built_without_torch_and_pandas():
+    code = (
+        "import sys; import scaling_laws.config, scaling_laws.figures, scaling_laws.studies.grid;"
+        "print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_misspelt_command_is_met_with_the_right_one(monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, "dedupe")
+    assert code == 2 and "no command 'dedupe'; did you mean dedup?" in err
+
+
+def test_what_a_user_can_mend_is_one_line_without_a_traceback(tmp_path):
+    done = run(
+        "links", tmp_path / "none.zst", "--output", tmp_path / "l", "--rejected", tmp_path / "r"
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("error: ") and done.stderr.count("\n") == 1
+    assert "none.zst: no such dump" in done.stderr
+
+
+def test_a_spec_that_is_no_spec_is_refused_without_a_traceback(tmp_path):
+    options = ("tokens", "test", "curve", "model", "run", "snapshots")
+    paths = [word for name in options for word in (f"--{name}", tmp_path / name)]
+    done = run("train", "--spec", '{"n_layer": 1}', *paths)
+    assert done.returncode == 2
+    assert "error: --spec: d_model: Field required; " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_is_whole_or_absent_and_a_killed_writers_rest_is_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".partial-{dead.pid}-a.txt"
+    left.write_text("half")
+    with pytest.raises(KeyError), atomic(tmp_path / "a.txt") as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with atomic(tmp_path / "a.txt") as partial:
+        partial.write_text("whole")
+        assert not (tmp_path / "a.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("stage", ["crawl", "text", "train", "analysis"])
+def test_the_environments_of_the_stages_have_the_versions_of_the_lock(stage):
+    lock = set((ROOT / "envs/requirements.lock").read_text().splitlines())
+    lines = (ROOT / f"envs/{stage}.yaml").read_text().splitlines()
+    pins = [line.strip(" -") for line in lines if "==" in line]
+    assert pins and [pin for pin in pins if pin not in lock] == []
