@@ -95,6 +95,7 @@ rule evaluate:
         "<logs>/evaluate/{run}.log",
     benchmark:
         "<benchmarks>/evaluate/{run}.tsv"
+    priority: get_training_cost
     conda:
         "../../envs/train.yaml"
     threads: settings.training.threads

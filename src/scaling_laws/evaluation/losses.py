@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pandas as pd
 import torch
 from safetensors.torch import load_model
 
+from scaling_laws.models.loss import mean_over_sequences, sequence_losses
 from scaling_laws.output import write_table
 from scaling_laws.progress import track
 from scaling_laws.tokens.reader import TokenStream
-from scaling_laws.training.loop import build, losses_of, sequences
+from scaling_laws.training.loop import build
 from scaling_laws.training.spec import RunSpec
 
 
@@ -50,7 +50,7 @@ def evaluate(
     for path in corpora:
         stream = TokenStream(path)
         stream.length = min(stream.length, tokens)
-        texts[path.stem] = sequences(stream, spec.n_ctx)
+        texts[path.stem] = torch.from_numpy(stream.sequences(spec.n_ctx))
     rows, places = [], []
     final: dict[str, object] = {}
     work = [(step, corpus) for step in sorted(weights) for corpus in texts]
@@ -59,16 +59,16 @@ def evaluate(
         if loaded != step:
             load_model(network, weights[step])
             loaded = step
-        table = losses_of(network, texts[corpus])
-        means = table.mean(1)
-        final[corpus] = round(float(means.mean()), 4)  # the last step is evaluated last
+        table = sequence_losses(network, texts[corpus])
+        loss, standard_error = mean_over_sequences(table)
+        final[corpus] = round(loss, 4)  # the last step is evaluated last
         rows.append(
             {
                 "run": spec.name,
                 "step": step,
                 "corpus": corpus,
-                "loss": float(means.mean()),
-                "loss_se": float(means.std() / math.sqrt(len(means))),
+                "loss": loss,
+                "loss_se": standard_error,
                 "tokens": table.numel(),
             }
         )

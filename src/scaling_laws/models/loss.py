@@ -7,13 +7,18 @@ states to losses, and in training to gradients, so that their logits never leave
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+if TYPE_CHECKING:
+    from scaling_laws.models.transformer import Transformer
+
+SEQUENCES_PER_BATCH = 32
 LOGITS_PER_PIECE = 2**18  # 1 MiB of float32: half of a core's second-level cache
 
 
@@ -29,6 +34,31 @@ def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         _exponentials(part, weight, target)[2] for part, target in _pieces(hidden, weight, targets)
     ]
     return torch.cat(losses)
+
+
+@torch.no_grad()
+def sequence_losses(model: Transformer, sequences: Tensor) -> Tensor:
+    """Return every token's loss in nats without dropout, shape (sequences, n_ctx).
+
+    Args:
+        model: The model; it is left in the mode in which it was.
+        sequences: Token numbers, shape (sequences, n_ctx + 1).
+    """
+    was_training = model.training
+    model.eval()
+    losses = []
+    for part in torch.split(sequences, SEQUENCES_PER_BATCH):
+        inputs, targets = part[:, :-1], part[:, 1:]
+        hidden = model.hidden(inputs).flatten(0, 1)
+        losses.append(token_losses(hidden, model.head, targets.flatten()).view(targets.shape))
+    model.train(was_training)
+    return torch.cat(losses)
+
+
+def mean_over_sequences(losses: Tensor) -> tuple[float, float]:
+    """Return the mean of `sequence_losses` and its standard error, sequences being independent."""
+    means = losses.mean(1)
+    return float(means.mean()), float(means.std() / math.sqrt(len(means)))
 
 
 def mean_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -11,7 +11,11 @@ INITIAL_STD = 0.02  # GPT-2; the paper does not state it
 
 
 class Block(nn.Module):
-    """Attention and feed-forward layer, each on the normalised residual stream and added to it."""
+    """Attention and feed-forward layer, each on the normalised residual stream and added to it.
+
+    Dropout is on what each adds to the stream, not on the attention weights: the paper does not
+    say where its dropout stands, and with it there the fused attention kernels could not be used.
+    """
 
     def __init__(self, d_model: int, n_head: int, d_ff: int, dropout: float) -> None:
         """Make a block of width `d_model`."""
@@ -27,15 +31,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual stream after the block; shapes (batch, n_ctx, d_model)."""
         drop = self.dropout if self.training else 0.0
-        x = x + F.dropout(self._attend(self.attention_norm(x), drop), drop)
+        x = x + F.dropout(self._attend(self.attention_norm(x)), drop)
         hidden = F.gelu(self.expand(self.feed_forward_norm(x)), approximate="tanh")
         return x + F.dropout(self.contract(hidden), drop)
 
-    def _attend(self, x: Tensor, drop: float) -> Tensor:
+    def _attend(self, x: Tensor) -> Tensor:
         batch, n_ctx, d_model = x.shape
         heads = self.query_key_value(x).view(batch, n_ctx, 3, self.n_head, -1).transpose(1, 3)
         query, key, value = heads.unbind(2)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=drop)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         out: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, n_ctx, d_model))
         return out
 

@@ -50,7 +50,7 @@ def collect(plan: Path, *, runs: Path, tables: Path, study: str | None = None) -
 
 
 def _row(folder: Path, studies: list[str]) -> dict[str, object]:
-    """Return the row of the runs table for one run; see the columns in docs/files.md."""
+    """Return the row of the runs table for one run; B and D in tokens, C in FLOP."""
     facts = json.loads((folder / "run.json").read_text())
     spec = RunSpec.model_validate(facts["spec"])
     return {

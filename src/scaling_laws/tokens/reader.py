@@ -31,6 +31,7 @@ class TokenStream:
         Raises:
             InputError: When the corpus has fewer tokens, or the file is not as long as it says.
         """
+        self.path = path
         facts = json.loads(path.with_suffix(".json").read_text())
         self.vocab_size: int = facts["vocab_size"]
         self._tokens = np.memmap(path, np.dtype(facts["dtype"]).newbyteorder("<"), mode="r")
@@ -66,13 +67,27 @@ class TokenStream:
             document += 1
         return np.concatenate(pieces).astype(np.int64)
 
-    def sequences(self, n_ctx: int) -> int:
-        """Return how many sequences of `n_ctx` tokens, each with a next token, the stream holds."""
-        return (self.length - 1) // n_ctx
+    def count(self, n_ctx: int) -> int:
+        """Return how many sequences of `n_ctx` tokens, each with a next token, the stream holds.
+
+        Raises:
+            InputError: When it is none.
+        """
+        sequences = (self.length - 1) // n_ctx
+        if sequences == 0:
+            raise InputError(
+                f"{self.path}: {self.length} tokens hold no sequence of n_ctx = {n_ctx}; "
+                "use more tokens"
+            )
+        return sequences
 
     def sequence(self, index: int, n_ctx: int) -> npt.NDArray[np.int64]:
         """Return sequence `index` and the token after it, shape (n_ctx + 1,)."""
         return self.read(index * n_ctx, (index + 1) * n_ctx + 1)
+
+    def sequences(self, n_ctx: int) -> npt.NDArray[np.int64]:
+        """Return all sequences, shape (count, n_ctx + 1)."""
+        return np.stack([self.sequence(index, n_ctx) for index in range(self.count(n_ctx))])
 
 
 class Batches:
@@ -83,15 +98,9 @@ class Batches:
     """
 
     def __init__(self, stream: TokenStream, n_ctx: int, batch_sequences: int, seed: int) -> None:
-        """Cut `stream` into sequences of `n_ctx` tokens.
-
-        Raises:
-            InputError: When the stream is shorter than one sequence.
-        """
+        """Cut `stream` into sequences of `n_ctx` tokens."""
         self._stream, self._n_ctx, self._size, self._seed = stream, n_ctx, batch_sequences, seed
-        self._sequences = stream.sequences(n_ctx)
-        if self._sequences == 0:
-            raise InputError(f"a data set of {stream.length} tokens has no sequence of {n_ctx}")
+        self._sequences = stream.count(n_ctx)
 
     def __call__(self, step: int) -> npt.NDArray[np.int64]:
         """Return the batch of `step` (from 0), shape (batch_sequences, n_ctx + 1)."""

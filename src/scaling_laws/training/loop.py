@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scaling_laws.errors import InputError
-from scaling_laws.models.loss import mean_loss, token_losses
+from scaling_laws.models.loss import mean_loss, mean_over_sequences, sequence_losses
 from scaling_laws.models.transformer import Transformer
 from scaling_laws.output import atomic, write_table
 from scaling_laws.progress import track
@@ -29,7 +29,6 @@ from scaling_laws.training.spec import RunSpec
 log = logging.getLogger(__name__)
 
 Outcome = Literal["finished", "early_stopped", "diverged"]
-SEQUENCES_PER_TEST_BATCH = 32
 
 
 @dataclass
@@ -88,7 +87,7 @@ def train(
                 f"{path}: encoded with {opened.vocab_size} entries, the run has {spec.vocab_size}"
             )
     batches = Batches(stream, spec.n_ctx, spec.batch_sequences, spec.seed)
-    test_sequences = sequences(held_out, spec.n_ctx)
+    test_sequences = torch.from_numpy(held_out.sequences(spec.n_ctx))
     optimizer = adamw(network, spec)
     evaluate_at, keep_at = set(spec.evaluation_steps()), set(spec.snapshot_steps())
     snapshots.mkdir(parents=True, exist_ok=True)
@@ -118,7 +117,7 @@ def train(
         if done not in evaluate_at:
             continue
 
-        test_loss, standard_error = test_loss_of(network, test_sequences)
+        test_loss, standard_error = mean_over_sequences(sequence_losses(network, test_sequences))
         train_loss = float(torch.stack(losses).mean())
         losses.clear()
         point = Point(
@@ -200,31 +199,3 @@ def adamw(model: torch.nn.Module, spec: RunSpec) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=spec.lr, betas=(spec.beta1, spec.beta2), fused=True)
-
-
-def sequences(stream: TokenStream, n_ctx: int) -> Tensor:
-    """Return a stream as sequences with their next tokens, shape (sequences, n_ctx + 1)."""
-    count = stream.sequences(n_ctx)
-    if count == 0:
-        raise InputError(f"a test set of {stream.length} tokens has no sequence of {n_ctx}")
-    return torch.stack([torch.from_numpy(stream.sequence(i, n_ctx)) for i in range(count)])
-
-
-@torch.no_grad()
-def losses_of(model: Transformer, test_sequences: Tensor) -> Tensor:
-    """Return every token's loss in nats without dropout, shape (sequences, n_ctx)."""
-    was_training = model.training
-    model.eval()
-    losses = []
-    for part in torch.split(test_sequences, SEQUENCES_PER_TEST_BATCH):
-        inputs, targets = part[:, :-1], part[:, 1:]
-        hidden = model.hidden(inputs).flatten(0, 1)
-        losses.append(token_losses(hidden, model.head, targets.flatten()).view(targets.shape))
-    model.train(was_training)
-    return torch.cat(losses)
-
-
-def test_loss_of(model: Transformer, test_sequences: Tensor) -> tuple[float, float]:
-    """Return the mean loss in nats per token and its standard error over sequences."""
-    means = losses_of(model, test_sequences).mean(1)
-    return float(means.mean()), float(means.std() / math.sqrt(len(means)))
