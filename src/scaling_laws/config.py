@@ -25,11 +25,12 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values are not coerced."""
+    """A part of the configuration; unknown keys are refused.
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    Numbers may come as text, since Snakemake's `--config a={b: 1}` gives them so.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Sample(Section):
@@ -279,7 +280,7 @@ class Evaluation(Section):
 class Fits(Section):
     """Fits of the laws."""
 
-    laws: dict[Literal["L_N", "L_D", "L_C", "L_ND"], list[Literal["model_size", "data_size"]]]
+    laws: dict[Literal["L_N", "L_D", "L_C", "L_ND"], list[Literal["model_size", "data_size"]]] = {}
     """Law: studies whose runs it is fitted to."""
     bootstrap: Annotated[int, Field(ge=1)] = 1000
     """Replicates, drawn over runs."""
@@ -309,7 +310,7 @@ class Config(Section):
     training: Training = Training()
     studies: Studies = Studies()
     evaluation: Evaluation = Evaluation()
-    fits: Fits
+    fits: Fits = Fits()
 
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Config:

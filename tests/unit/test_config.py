@@ -30,7 +30,7 @@ def put(settings, path, value):
     [
         ("split.test_fraction", 3, "less than 1"),
         ("split.test_fraction", "a", "valid number"),
-        ("crawl.timeout", "5", "valid number"),
+        ("crawl.timeout", "fast", "valid number"),
         ("crawl.retries", -1, "greater than or equal to 0"),
         ("links.dumps", "RS.zst", "'sample'"),
         ("links.last_day", "2018-13-01", "valid date"),
@@ -95,6 +95,11 @@ def test_a_missing_key_is_named(default):
     del default["corpora"]["books"]["title"]
     with pytest.raises(InputError, match=r"corpora\.books\.title is missing"):
         validate(default)
+
+
+def test_numbers_may_come_as_text_as_from_snakemakes_command_line(default):
+    put(default, "split.test_fraction", "0.25")
+    assert validate(default).split.test_fraction == 0.25
 
 
 def test_every_fault_is_told_at_once(default):

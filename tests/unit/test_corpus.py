@@ -77,6 +77,13 @@ def test_a_page_becomes_its_article_without_the_navigation():
     assert "Home" not in document.text and "Imprint" not in document.text
 
 
+def test_two_links_that_lead_to_one_page_are_two_documents():
+    html = f"<html><body><article><p>{PARAGRAPH * 3}</p></article></body></html>".encode()
+    pages = [Page(link, "http://a.example/", "text/html", html) for link in ("one", "two")]
+    one, two = (extract_page(page, "en", 50) for page in pages)
+    assert one.text == two.text and one.doc_id != two.doc_id
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from scaling_laws.config import resolve, validate
+from scaling_laws.config import validate
 from scaling_laws.errors import InputError
 from scaling_laws.studies.collect import collect
 from scaling_laws.studies.grid import runs
@@ -66,8 +66,7 @@ def test_the_learning_rate_follows_the_rule(settings):
 
 
 def test_the_plan_lists_every_run_with_its_compute(settings, tmp_path):
-    resolve(settings=json.dumps(settings, default=str), output=tmp_path / "config.yaml")
-    plan(tmp_path / "config.yaml", output=tmp_path / "runs.tsv")
+    plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
     table = pd.read_csv(tmp_path / "runs.tsv", sep="\t").set_index("run")
     for run, (spec, studies) in runs(validate(settings)).items():
         row = table.loc[run]
@@ -96,13 +95,14 @@ def write_run(folder, name, spec):
         pd.DataFrame({"run": [name], "loss": [6.0]}).to_parquet(folder / f"{part}.parquet")
 
 
-def test_tables_hold_the_runs_of_a_study_as_they_ended(settings, tmp_path):
-    resolve(settings=json.dumps(settings, default=str), output=tmp_path / "config.yaml")
-    plan(tmp_path / "config.yaml", output=tmp_path / "runs.tsv")
+def test_tables_hold_the_planned_runs_as_they_ended(settings, tmp_path):
+    settings["studies"]["model_size"] = None
+    settings["fits"] = {"laws": {}}
+    plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
     specs = of_study(runs(validate(settings)), "data_size")
     for name, spec in specs.items():
         write_run(tmp_path / "runs" / name, name, spec)
-    collect(tmp_path / "runs.tsv", runs=tmp_path / "runs", tables=tmp_path / "t", study="data_size")
+    collect(tmp_path / "runs.tsv", runs=tmp_path / "runs", tables=tmp_path / "t")
     table = pd.read_parquet(tmp_path / "t/runs.parquet").set_index("run")
     assert set(table.index) == set(specs)
     for name, spec in specs.items():
@@ -116,8 +116,7 @@ def test_tables_hold_the_runs_of_a_study_as_they_ended(settings, tmp_path):
 
 
 def test_a_planned_run_that_is_not_there_is_named(settings, tmp_path):
-    resolve(settings=json.dumps(settings, default=str), output=tmp_path / "config.yaml")
-    plan(tmp_path / "config.yaml", output=tmp_path / "runs.tsv")
+    plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
     with pytest.raises(
         InputError, match=r"transformer-\S+: planned in .*runs\.tsv but not trained"
     ):

@@ -26,7 +26,7 @@ LAWS = ("L_N", "L_D", "L_C", "L_ND")
 def snakemake(folder, *arguments, check=True):
     """Run the workflow in a copy of the repository, on that copy's own code."""
     done = subprocess.run(
-        ["snakemake", "--cores", "2", "--configfile", "config/ci.yaml", *arguments],
+        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder / "src")},
         capture_output=True,
@@ -40,7 +40,7 @@ def snakemake(folder, *arguments, check=True):
 
 def planned_rules(folder, *arguments):
     """Return how many jobs of each rule a dry run plans."""
-    output = snakemake(folder, "--dry-run", "--quiet", "host", *arguments)
+    output = snakemake(folder, *arguments, "--dry-run", "--quiet", "host")
     if "Nothing to be done" in output:
         return Counter()
     lines = output.split("Job stats:")[1].split("total")[0].splitlines()
@@ -49,7 +49,7 @@ def planned_rules(folder, *arguments):
 
 
 def copy_repository(folder):
-    """Copy what is under version control, and lend it the downloaded packages."""
+    """Copy what is under version control, and the packages where they have been downloaded."""
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -61,8 +61,9 @@ def copy_repository(folder):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    (ROOT / "resources/packages").mkdir(parents=True, exist_ok=True)
-    (folder / "resources/packages").symlink_to(ROOT / "resources/packages")
+    for package in (ROOT / "resources/packages").glob("*.*"):
+        (folder / "resources/packages").mkdir(exist_ok=True)
+        shutil.copy2(package, folder / "resources/packages")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copy(finished, tmp_path):
     """A copy of the finished tree, in another place, that a test may change."""
-    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    shutil.copytree(finished, tmp_path / "copy", ignore=shutil.ignore_patterns("*.whl", "*.tar.gz"))
     return tmp_path / "copy"
 
 
@@ -86,12 +87,10 @@ def results_of(folder):
     """Return the results that are the same however often and wherever they are made."""
     root = folder / RESULTS
     tables = {
-        str(path.relative_to(root)): pd.read_parquet(path)
+        str(path.relative_to(root)): pd.read_parquet(path).drop(columns="seconds", errors="ignore")
         for pattern in ("corpus/*", "corpora/*", "documents/*", "tables/**/*")
         for path in root.glob(f"{pattern}.parquet")
     }
-    for table in tables.values():
-        table.drop(columns="seconds", errors="ignore", inplace=True)
     files = [
         *root.glob("tokens/*.bin"),
         *root.glob("fits/*.json"),
@@ -128,7 +127,7 @@ def test_the_losses_fall_as_models_learn(finished):
     curves = pd.read_parquet(finished / RESULTS / "tables/model_size/curves.parquet")
     ends = curves.sort_values("step").groupby("run")["test_loss"].agg(["first", "last"])
     # Natural log of 512 is what knowing nothing costs.
-    assert (ends["first"] > 5.5).all() and (ends["last"] < 5.0).all()
+    assert (ends["first"] > 5.5).all() and (ends["last"] < 4.8).all()
 
 
 def test_every_link_has_one_outcome_and_every_fault_its_own(finished):
@@ -229,7 +228,7 @@ def test_another_learning_rate_reruns_that_study_and_what_uses_it(copy):
     rules = planned_rules(copy)
     subsets = len(settings["studies"]["data_size"]["subsets"])
     assert rules.pop("train") == rules.pop("evaluate") == subsets
-    assert rules.pop("collect_study") == 1
+    assert rules.pop("plan_study") == rules.pop("collect_study") == 1
     assert rules.pop("fit") == 2  # L_D and L_ND
     assert rules.pop("figure") == 2  # 1 and 4
     assert set(rules) == {"configuration", "plan", "collect", "report"}
@@ -241,23 +240,23 @@ def test_one_run_is_made_again_alone_and_the_same(copy):
     shutil.rmtree(run)
     target = f"{RESULTS}/runs/{run.name}/curve.parquet"
     assert planned_rules(copy, target) == Counter({"train": 1})
-    snakemake(copy, target)
+    snakemake(copy, *targets)
     assert (run / "model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize(
-    ("stage", "target", "folders"),
+    ("stage", "targets", "folders"),
     [
-        ("crawl", "corpus", ("crawl", "documents", "corpus", "corpora")),
-        ("train", "runs", ("runs", "tables")),
-        ("fit", "fits", ("fits",)),
+        ("crawl", ["corpus"], ("crawl", "documents", "corpus", "corpora")),
+        ("train", ["runs", "fits"], ("runs", "tables", "fits")),
+        ("fit", ["fits"], ("fits",)),
     ],
 )
-def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage, target, folders):
+def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage, targets, folders):
     for folder in folders:
         shutil.rmtree(copy / RESULTS / folder)
     process = subprocess.Popen(
-        ["snakemake", "--cores", "2", "--configfile", "config/ci.yaml", target],
+        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *targets],
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy / "src")},
         stdout=subprocess.DEVNULL,
@@ -273,7 +272,7 @@ def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     snakemake(copy, "--unlock")
-    snakemake(copy, target)
+    snakemake(copy, *targets)
     assert_equal_results(finished, copy)
     assert not list(copy.glob(f"{RESULTS}/**/.partial-*"))
 
@@ -281,7 +280,7 @@ def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["split={test_fraction: 3}"], "split.test_fraction = 3: Input should be less than 1"),
+        (["split={test_fraction: 3}"], 'split.test_fraction = "3": Input should be less than 1'),
         (["crawl={timeuot: 3}"], "crawl.timeuot is no known key"),
     ],
 )

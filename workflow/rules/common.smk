@@ -5,8 +5,6 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
 
 import grimp
@@ -18,7 +16,7 @@ from scaling_laws.studies import grid
 try:
     settings = configuration.validate(config)
 except InputError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(str(error))
 
 RESULTS = settings.results
 RUNS = grid.runs(settings)
@@ -152,14 +150,16 @@ def get_runs(wildcards):
     return [f"<results>/runs/{name}/{file}" for name in names for file in files]
 
 
-def get_membership(wildcards):
-    """Return which studies want each run, so that the tables are renewed when that changes."""
+def get_plan_settings(wildcards):
+    """Return what the runs of a study, or of all, depend on, as JSON."""
     wanted = wildcards.get("study")
-    return {
-        name: studies
-        for name, (_, studies) in RUNS.items()
-        if wanted in (None, *studies)
-    }
+    relevant = settings.model_dump(
+        mode="json", include={"tokenizer", "training", "studies"}
+    )
+    for study in relevant["studies"]:
+        if wanted not in (None, study):
+            relevant["studies"][study] = None
+    return json.dumps(relevant)
 
 
 # Inputs and parameters of laws.smk

@@ -24,25 +24,48 @@ rule configuration:
         "scaling-laws resolve --settings {params.settings:q} --output {output} &> {log}"
 
 
-rule plan:
+rule plan_study:
     input:
         code=sources("studies.plan"),
-        config="<results>/config.yaml",
     output:
-        "<results>/plan/runs.tsv",
+        "<results>/plan/{study}.tsv",
     log:
-        "<logs>/plan.log",
+        "<logs>/plan/{study}.log",
     benchmark:
-        "<benchmarks>/plan.tsv"
+        "<benchmarks>/plan/{study}.tsv"
     conda:
         "../../envs/analysis.yaml"
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        settings=get_plan_settings,
     message:
-        "List the runs"
+        "List the runs of the study {wildcards.study}"
     shell:
-        "scaling-laws plan {input.config} --output {output} &> {log}"
+        "scaling-laws plan --settings {params.settings:q} --output {output} &> {log}"
+
+
+rule plan:
+    input:
+        code=sources("studies.plan"),
+    output:
+        "<results>/plan/runs.tsv",
+    log:
+        "<logs>/plan/all.log",
+    benchmark:
+        "<benchmarks>/plan/all.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=get_plan_settings,
+    message:
+        "List all runs"
+    shell:
+        "scaling-laws plan --settings {params.settings:q} --output {output} &> {log}"
 
 
 rule train:
@@ -115,8 +138,7 @@ rule evaluate:
 rule collect_study:
     input:
         code=sources("studies.collect"),
-        # It changes with every key of the configuration; what matters of it is in the params.
-        plan=ancient("<results>/plan/runs.tsv"),
+        plan="<results>/plan/{study}.tsv",
         runs=get_runs,
     output:
         expand("<results>/tables/{{study}}/{table}.parquet", table=TABLES),
@@ -130,19 +152,18 @@ rule collect_study:
         mem_mb=2000,
         runtime=15,
     params:
-        membership=get_membership,
         results=get_results,
     message:
         "Gather the runs of the study {wildcards.study}"
     shell:
-        "scaling-laws collect {input.plan} --runs {params.results}/runs --study {wildcards.study}"
+        "scaling-laws collect {input.plan} --runs {params.results}/runs"
         " --tables {params.results}/tables/{wildcards.study} &> {log}"
 
 
 rule collect:
     input:
         code=sources("studies.collect"),
-        plan=ancient("<results>/plan/runs.tsv"),
+        plan="<results>/plan/runs.tsv",
         runs=get_runs,
     output:
         expand("<results>/tables/{table}.parquet", table=TABLES),
@@ -156,10 +177,9 @@ rule collect:
         mem_mb=2000,
         runtime=15,
     params:
-        membership=get_membership,
         results=get_results,
     message:
         "Gather all runs"
     shell:
-        "scaling-laws collect {input.plan} --runs {params.results}/runs --tables {params.results}/tables"
-        " &> {log}"
+        "scaling-laws collect {input.plan} --runs {params.results}/runs"
+        " --tables {params.results}/tables &> {log}"

@@ -154,10 +154,14 @@ def extract_page(page: Page, language: str, minimum_words: int) -> Document | Re
     if found != language:
         return Rejection(page.url_id, f"language: {found}")
     return Document(
-        document_id(page.url, text), page.url_id, page.url, article.title, text, found, words
+        document_id(page.url_id, text), page.url_id, page.url, article.title, text, found, words
     )
 
 
-def document_id(url: str, text: str) -> str:
-    """Return the name of a text found at an address: 128 bits of SHA-256 in hexadecimal."""
-    return hashlib.sha256(f"{url}\n{text}".encode()).hexdigest()[:32]
+def document_id(source: str, text: str) -> str:
+    """Return the name of a text from a link or file: 128 bits of SHA-256 in hexadecimal.
+
+    It is made with the link, not the final address: two links that lead to one page are two
+    documents, one of them an exact duplicate.
+    """
+    return hashlib.sha256(f"{source}\n{text}".encode()).hexdigest()[:32]

@@ -39,7 +39,8 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     left.set_xlabel(style.PARAMETERS)
     left.set_ylabel("Loss (nats per token)")
     style.loss_axis(left)
-    left.legend(loc="lower left")
+    # Between the points there is no room for it.
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(looks))
 
     for corpus in others:
         points, course = final[final.corpus == corpus], largest[largest.corpus == corpus]

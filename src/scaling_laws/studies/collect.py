@@ -12,15 +12,14 @@ from scaling_laws.output import write_table
 from scaling_laws.training.spec import RunSpec
 
 
-def collect(plan: Path, *, runs: Path, tables: Path, study: str | None = None) -> dict[str, object]:
-    """Gather the runs of a study, or of all, into four tables.
+def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
+    """Gather the planned runs into four tables.
 
     Args:
         plan: Table of the planned runs.
         runs: Folder of the runs, one folder each.
         tables: Folder to write runs.parquet, curves.parquet, evaluations.parquet and
             positions.parquet to.
-        study: Study to gather; all when absent.
 
     Raises:
         InputError: When a planned run has not been made.
@@ -30,23 +29,21 @@ def collect(plan: Path, *, runs: Path, tables: Path, study: str | None = None) -
         str(run): str(wanted).split(",")
         for run, wanted in zip(planned["run"], planned["study"], strict=True)
     }
-    names = [name for name, wanted in studies.items() if study is None or study in wanted]
-    for name in names:
+    for name in studies:
         if not (runs / name / "run.json").exists():
             raise InputError(f"{runs / name}: planned in {plan} but not trained")
-    write_table(
-        pd.DataFrame([_row(runs / name, studies[name]) for name in names]), tables / "runs.parquet"
-    )
+    rows = [_row(runs / name, wanted) for name, wanted in studies.items()]
+    write_table(pd.DataFrame(rows), tables / "runs.parquet")
     parts = {"curves": "curve", "evaluations": "evaluation", "positions": "positions"}
     for table, part in parts.items():
         frames = []
-        for name in names:
+        for name in studies:
             frame = pd.read_parquet(runs / name / f"{part}.parquet")
             frames.append(frame if "run" in frame else frame.assign(run=name))
         gathered = pd.concat(frames, ignore_index=True)
         columns = ["run", *(column for column in gathered if column != "run")]
         write_table(gathered[columns], tables / f"{table}.parquet")
-    return {"runs": len(names)}
+    return {"runs": len(studies)}
 
 
 def _row(folder: Path, studies: list[str]) -> dict[str, object]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from scaling_laws.config import validate
 from scaling_laws.output import atomic
 from scaling_laws.studies.grid import runs
 
 
-def plan(config: Path, *, output: Path) -> dict[str, object]:
+def plan(*, settings: str, output: Path) -> dict[str, object]:
     """List every run with its spec, parameters and training compute.
 
     Args:
-        config: The resolved configuration.
+        settings: The configuration as JSON, or its keys tokenizer, training and studies.
         output: Table of the runs, tab-separated; `study` is comma-separated, C in FLOP.
     """
     table = pd.DataFrame(
@@ -30,7 +30,7 @@ def plan(config: Path, *, output: Path) -> dict[str, object]:
                 "C_full": spec.C_full(spec.steps),
                 **spec.model_dump(),
             }
-            for name, (spec, studies) in runs(validate(yaml.safe_load(config.read_text()))).items()
+            for name, (spec, studies) in runs(validate(json.loads(settings))).items()
         ]
     )
     with atomic(output) as partial:
