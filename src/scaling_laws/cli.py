@@ -62,6 +62,9 @@ def main() -> None:
         stage_app(name)(args=arguments, prog_name=f"scaling-laws {name}")
     except InputError as error:
         sys.exit(_say_error(str(error)))
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        sys.exit(_say_error(named))
 
 
 def overview() -> str:

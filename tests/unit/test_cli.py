@@ -77,6 +77,13 @@ def test_what_a_user_can_mend_is_one_line_without_a_traceback(tmp_path):
     assert "none.zst: no such dump" in done.stderr
 
 
+def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path):
+    done = run("split", tmp_path / "none", "--train", tmp_path / "a", "--test", tmp_path / "b")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert f"{tmp_path}/none" in done.stderr
+
+
 def test_a_spec_that_is_no_spec_is_refused_without_a_traceback(tmp_path):
     options = ("tokens", "test", "curve", "model", "run", "snapshots")
     paths = [word for name in options for word in (f"--{name}", tmp_path / name)]
