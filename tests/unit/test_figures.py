@@ -140,9 +140,10 @@ def test_fig06_has_a_series_for_each_depth(inputs: Inputs, results: Path):
 
 def test_fig08_sets_training_beside_its_end(inputs: Inputs, results: Path):
     drawing, points = fig08.draw(inputs)
-    left, right = drawing.axes
-    legend = [text.get_text() for text in left.get_legend().get_texts()]
-    assert legend == ["Test split", "Books", "Common Crawl", "internet books", "wikipedia"]
+    _, right = drawing.axes
+    (legend,) = drawing.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["Test split", "Books", "Common Crawl", "internet books", "wikipedia"]
     assert right.get_xlabel() == "Loss on test split (nats per token)"
     assert right.xaxis_inverted() and right.yaxis_inverted()
     course = points[points.series == "during training"]
