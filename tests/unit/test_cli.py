@@ -73,15 +73,15 @@ def test_what_a_user_can_mend_is_one_line_without_a_traceback(tmp_path):
         "links", tmp_path / "none.zst", "--output", tmp_path / "l", "--rejected", tmp_path / "r"
     )
     assert done.returncode == 2
-    assert done.stderr.strip().startswith("error: ") and done.stderr.count("\n") == 1
+    command, error = done.stderr.splitlines()
+    assert "scaling-laws links " in command and error.startswith("error: ")
     assert "none.zst: no such dump" in done.stderr
 
 
 def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path):
     done = run("split", tmp_path / "none", "--train", tmp_path / "a", "--test", tmp_path / "b")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert f"{tmp_path}/none" in done.stderr
+    assert done.stderr.splitlines()[1:] == [f"error: {tmp_path}/none: no such file"]
 
 
 def test_a_spec_that_is_no_spec_is_refused_without_a_traceback(tmp_path):
@@ -89,8 +89,8 @@ def test_a_spec_that_is_no_spec_is_refused_without_a_traceback(tmp_path):
     paths = [word for name in options for word in (f"--{name}", tmp_path / name)]
     done = run("train", "--spec", '{"n_layer": 1}', *paths)
     assert done.returncode == 2
-    assert "error: --spec: d_model: Field required; " in done.stderr
-    assert done.stderr.count("\n") == 1
+    (_, error) = done.stderr.splitlines()
+    assert error.startswith("error: --spec: d_model: Field required; ")
 
 
 def test_a_file_is_whole_or_absent_and_a_killed_writers_rest_is_removed(tmp_path):

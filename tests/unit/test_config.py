@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling_laws.config import resolve, schema, validate
+from scaling_laws.config import require_files, resolve, schema, validate
 from scaling_laws.errors import InputError
 from scaling_laws.studies.grid import runs
 
@@ -36,6 +36,12 @@ def put(settings, path, value):
         ("links.last_day", "2018-13-01", "valid date"),
         ("tokenizer.vocab_size", 100, "greater than or equal to 257"),
         ("results", "/elsewhere", "match pattern"),
+        ("results", "results/../src", "match pattern"),
+        ("crawl.proxy", "loopback", "'sample'"),
+        ("training.learning_rate.exponent", 1e9, "less than or equal to 2"),
+        ("sample.news", 99999, "less than or equal to 3779"),
+        ("links.dumps", [], "at least 1 item"),
+        ("fits.laws.L_N", [], "at least 1 item"),
         ("studies.data_size.subsets", [], "at least 1 item"),
         ("fits.bootstrap", 0, "greater than or equal to 1"),
     ],
@@ -51,10 +57,42 @@ def test_an_impossible_value_is_named_with_its_path_and_what_is_allowed(
     assert allowed in message
 
 
-def test_a_seed_for_a_shape_that_is_not_there_is_refused(default):
-    put(default, "studies.model_size.seeds", {40: [1]})
-    with pytest.raises(InputError, match=r"studies\.model_size .* 40 is no index .* 0 to 8"):
+def test_numbers_that_are_none_are_refused(default):
+    put(default, "training.gradient_clip", float("inf"))
+    with pytest.raises(InputError, match=r"training\.gradient_clip = .* finite number"):
         validate(default)
+
+
+def test_tokens_that_hold_no_sequence_are_refused_before_anything_runs(default):
+    put(default, "training.tokens", 2047)
+    with pytest.raises(InputError, match=r"training\.tokens = 2047: .* 2048 or more"):
+        validate(default)
+    put(default, "training.tokens", 2048)
+    put(default, "studies.data_size.subsets", [128, 1000])
+    with pytest.raises(InputError, match=r"studies\.data_size\.subsets = 128: .* 129 or more"):
+        validate(default)
+
+
+def test_null_takes_away_a_corpus_or_law_as_an_overlay_must(default):
+    default["corpora"]["books"] = None
+    default["fits"]["laws"] |= {"L_D": None, "L_ND": None}
+    default["studies"]["data_size"] = None
+    config = validate(default)
+    assert "books" not in config.corpora and set(config.fits.laws) == {"L_N", "L_C"}
+
+
+def test_files_that_are_named_and_not_there_are_refused(default, tmp_path):
+    require_files(validate(default))
+    here, gone = tmp_path / "here.jsonl", tmp_path / "gone.jsonl"
+    here.touch()
+    corpus = {"format": "jsonl", "title": "T"}
+    default["corpora"] |= {"a": corpus | {"path": str(here)}, "b": corpus | {"path": str(gone)}}
+    put(default, "links.dumps", [str(tmp_path / "none.zst")])
+    with pytest.raises(InputError) as error:
+        require_files(validate(default))
+    dump, other = str(error.value).splitlines()
+    assert dump == f"config: links.dumps.0 = {tmp_path}/none.zst: no such file"
+    assert other == f"config: corpora.b.path = {gone}: no such file"
 
 
 def test_a_law_cannot_be_fitted_to_an_unknown_study(default):

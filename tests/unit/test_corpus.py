@@ -3,12 +3,15 @@
 import bz2
 import json
 import random
+from io import BytesIO
 
 import pandas as pd
 import pytest
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
 
 from scaling_laws.corpus.dedup import choose_bands, dedup
-from scaling_laws.corpus.extract import Document, Page, document_id, extract_page
+from scaling_laws.corpus.extract import Document, Page, document_id, extract_page, read_pages
 from scaling_laws.corpus.shingles import jaccard, shingles
 from scaling_laws.corpus.sources import corpus
 from scaling_laws.corpus.split import position, split
@@ -250,6 +253,41 @@ def test_articles_of_an_encyclopedia_lose_their_markup(tmp_path):
     source.write_bytes(source.read_bytes()[:-40])
     with pytest.raises(InputError, match="not a whole MediaWiki dump"):
         read_corpus(tmp_path, source, "wikipedia")
+
+
+def test_a_warc_file_that_is_cut_off_is_refused(tmp_path):
+    source = tmp_path / "pages.warc.gz"
+    with source.open("wb") as stream:
+        writer = WARCWriter(stream, gzip=True)
+        for number in range(5):
+            body = f"<html><body><p>{prose(number, 300)}</p></body></html>".encode()
+            headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html")], "HTTP/1.1")
+            url = f"http://a.example/{number}"
+            writer.write_record(
+                writer.create_warc_record(url, "response", BytesIO(body), http_headers=headers)
+            )
+    assert len(list(read_pages(source))) == 5
+    source.write_bytes(source.read_bytes()[:-300])
+    with pytest.raises(InputError, match=r"pages\.warc\.gz: not a whole WARC file"):
+        list(read_pages(source))
+    source.write_bytes(b"")
+    with pytest.raises(InputError, match="not a whole WARC file: it is empty"):
+        list(read_pages(source))
+
+
+def test_a_table_of_another_kind_is_named_with_what_it_lacks(tmp_path):
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: no column doc_id, text, words; found a"):
+        split(tmp_path / "a.parquet", train=tmp_path / "t", test=tmp_path / "u")
+    (tmp_path / "a.parquet").write_text("text")
+    with pytest.raises(InputError, match=r"a\.parquet: not a Parquet file"):
+        split(tmp_path / "a.parquet", train=tmp_path / "t", test=tmp_path / "u")
+
+
+def test_a_text_that_is_no_string_is_refused(tmp_path):
+    (tmp_path / "b.jsonl").write_text('{"text": 5}')
+    with pytest.raises(InputError, match=r"b\.jsonl:1: text is 5, expected a string"):
+        read_corpus(tmp_path, tmp_path / "b.jsonl", "jsonl")
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"title": "no text"}'])

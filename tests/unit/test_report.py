@@ -68,16 +68,30 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+CONFIG = """results: results
+# a <tag> & more
+corpora: {books: {format: jsonl, path: books.jsonl, title: Books}}
+studies:
+  model_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}]}
+  data_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}], subsets: [15625]}
+fits: {laws: {L_N: [model_size], L_D: [data_size], L_C: [model_size], L_ND: [data_size]}}
+"""
+
+
 def add_corpus(results: Path) -> None:
     """Write the files of the stages before training."""
     tables = {
         "links/links": {"url_id": range(90)},
         "links/rejected": {"reason": ["score"] * 7 + ["host"] * 3},
-        "crawl/00": {"outcome": ["ok"] * 30 + ["timeout"] * 2},
-        "crawl/01": {"outcome": ["ok"] * 50 + ["robots"] * 8},
-        "documents/00": {"doc_id": range(28)},
-        "documents/00.rejected": {"reason": ["language"] * 2},
-        "documents/01": {"doc_id": range(49)},
+        "crawl/0": {"outcome": ["ok"] * 30 + ["timeout"] * 2},
+        "crawl/1": {"outcome": ["ok"] * 50 + ["robots"] * 8},
+        "documents/0": {"doc_id": range(28)},
+        "documents/0.rejected": {"reason": ["language"] * 2},
+        "documents/1": {"doc_id": range(49)},
+        # Of a former configuration with more shards and another corpus.
+        "crawl/2": {"outcome": ["ok"] * 7},
+        "documents/2": {"doc_id": range(7)},
+        "corpora/poems": {"doc_id": range(7)},
         "corpus/documents": {"doc_id": range(61)},
         "corpus/duplicates": {"kind": ["near"] * 10 + ["exact"] * 6},
         "corpus/train": {"doc_id": range(58)},
@@ -97,7 +111,7 @@ def add_corpus(results: Path) -> None:
     runs[["run", "N"]].assign(study="model_size").to_csv(
         results / "plan/runs.tsv", sep="\t", index=False
     )
-    (results / "config.yaml").write_text("results: results\n# a <tag> & more\n")
+    (results / "config.yaml").write_text(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +229,26 @@ def test_user_with_runs_only_gets_a_report(tmp_path: Path):
     assert "Not in these results, and so not counted: links/links.parquet" in page.text
     assert "Not drawn: fig01, fig02, fig04, fig06, fig08." in page.text
     assert "config.yaml is not in these results." in page.text
+
+
+def test_page_shows_nothing_of_a_study_that_was_turned_off(tmp_path: Path):
+    results = synthetic.results(tmp_path)
+    add_corpus(results)
+    for name in ("fig02", "fig04"):
+        figure(
+            name,
+            tables=results / "tables",
+            fits=results / "fits",
+            **{kind: results / "figures" / f"{name}.{kind}" for kind in ("svg", "png", "csv")},
+        )
+    config = re.sub(r"  data_size: .*\n", "", CONFIG)
+    config = re.sub(r"laws: .*", "laws: {L_N: [model_size]}}", config)
+    (results / "config.yaml").write_text(config)
+    output, comparison = write(results, tmp_path)
+    page = Page(output.read_text())
+    assert "Loss against data set size" not in page.text and "Figure 4" not in page.text
+    assert "Figure 2" in page.text and "Documents of poems" not in page.text
+    assert set(pd.read_csv(comparison)["law"]) == {"L(N)"}
 
 
 def test_page_is_honest_about_what_failed(tmp_path: Path):

@@ -28,9 +28,8 @@ def of_study(table, name):
 def test_the_run_table_is_the_union_of_the_studies(settings):
     table = runs(validate(settings))
     sizes, subsets = of_study(table, "model_size"), of_study(table, "data_size")
-    seeds = settings["studies"]["model_size"]["seeds"]
     shapes = settings["studies"]["model_size"]["shapes"]
-    assert len(sizes) == len(shapes) + sum(map(len, seeds.values()))
+    assert len(sizes) == sum(len(shape.get("seeds", [0])) for shape in shapes)
     assert len(subsets) == len(settings["studies"]["data_size"]["subsets"])
     assert all(spec.name == run for run, (spec, _) in table.items())
 
@@ -121,3 +120,9 @@ def test_a_planned_run_that_is_not_there_is_named(settings, tmp_path):
         InputError, match=r"transformer-\S+: planned in .*runs\.tsv but not trained"
     ):
         collect(tmp_path / "runs.tsv", runs=tmp_path / "runs", tables=tmp_path / "t")
+
+
+def test_a_plan_without_a_study_is_refused(tmp_path):
+    with pytest.raises(InputError, match="all are off"):
+        plan(settings="{}", output=tmp_path / "runs.tsv")
+    assert not (tmp_path / "runs.tsv").exists()

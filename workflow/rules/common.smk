@@ -15,6 +15,7 @@ from scaling_laws.studies import grid
 
 try:
     settings = configuration.validate(config)
+    configuration.require_files(settings)
 except InputError as error:
     sys.exit(str(error))
 

@@ -23,8 +23,8 @@ from scipy.sparse.csgraph import connected_components
 
 from scaling_laws.corpus.shingles import jaccard, shingles
 from scaling_laws.errors import InputError
-from scaling_laws.output import write_table
 from scaling_laws.progress import track
+from scaling_laws.tables import read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +60,17 @@ def dedup(
     Raises:
         InputError: When there is no document, or no banding reaches the miss probability.
     """
-    corpus = pd.concat([pd.read_parquet(path) for path in documents], ignore_index=True)
+    corpus = pd.concat(
+        [read_table(path, ("doc_id", "url_id", "text")) for path in documents], ignore_index=True
+    )
     if corpus.empty:
         raise InputError(
             f"{', '.join(map(str, documents))}: no document is left after extraction; "
-            "see the .rejected.parquet files beside them for the reasons"
+            "the files of links, outcomes and rejected pages tell why"
         )
-    ranks = pd.read_parquet(links, columns=["url_id", "score", "created_utc"])
+    ranks = read_table(links, ("url_id", "score", "created_utc"))[
+        ["url_id", "score", "created_utc"]
+    ]
     corpus = corpus.merge(ranks, on="url_id", how="left").sort_values(
         ["score", "created_utc", "doc_id"], ascending=[False, True, True], ignore_index=True
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,8 +21,8 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
 from scaling_laws.errors import InputError
-from scaling_laws.output import write_table
 from scaling_laws.progress import track
+from scaling_laws.tables import write_table
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ def read_pages(warc: Path) -> Iterator[Page]:
     """
     with warc.open("rb") as stream:
         try:
+            _read_through(warc)
             for record in ArchiveIterator(stream):
                 if record.rec_type != "response":
                     continue
@@ -114,8 +117,19 @@ def read_pages(warc: Path) -> Iterator[Page]:
                     record.http_headers.get_header("Content-Type") or "",
                     record.content_stream().read(),
                 )
-        except (ArchiveLoadFailed, EOFError) as error:
+        except (ArchiveLoadFailed, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{warc}: not a whole WARC file: {error}") from None
+
+
+def _read_through(warc: Path) -> None:
+    """Read a compressed file to its end: warcio takes one that is cut off for a shorter one."""
+    if warc.suffix != ".gz":
+        return
+    with gzip.open(warc) as stream:
+        if not stream.read(1):
+            raise EOFError("it is empty")
+        while stream.read(2**20):
+            pass
 
 
 def extract_pages(

@@ -17,8 +17,8 @@ from backports import zstd
 
 from scaling_laws.corpus.urls import identity, normalise, registered_domain, url_id
 from scaling_laws.errors import InputError
-from scaling_laws.output import write_table
 from scaling_laws.progress import track
+from scaling_laws.tables import write_table
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,10 @@ def links(
     Raises:
         InputError: When a dump is missing, damaged or truncated.
     """
-    first, last = date.fromisoformat(first_day), date.fromisoformat(last_day)
+    try:
+        first, last = date.fromisoformat(first_day), date.fromisoformat(last_day)
+    except ValueError as error:
+        raise InputError(f"first_day, last_day: {error}; expected YYYY-MM-DD") from None
     kept: list[Submission] = []
     dropped: list[Rejection] = []
     lines = 0

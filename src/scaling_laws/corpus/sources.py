@@ -6,6 +6,7 @@ import bz2
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
+from xml.etree.ElementTree import ParseError
 
 import mwparserfromhell
 import mwxml
@@ -16,8 +17,8 @@ import pandas as pd
 from scaling_laws.corpus.extract import Document, document_id, extract_pages, read_pages
 from scaling_laws.corpus.shingles import shingles
 from scaling_laws.errors import InputError
-from scaling_laws.output import write_table
 from scaling_laws.progress import track
+from scaling_laws.tables import read_table, write_table
 
 MINIMUM_WORDS = 50
 ARTICLES = 0  # the namespace of encyclopedia articles in a MediaWiki dump
@@ -62,7 +63,7 @@ def corpus(
         "warc": lambda: _pages(source, language, workers),
     }
     documents = list(read[format]())
-    training = pd.read_parquet(train, columns=["text"])["text"]
+    training = read_table(train, ("text",))["text"]
     seen = np.unique(
         np.concatenate(
             [
@@ -94,12 +95,14 @@ def _json_lines(source: Path) -> Iterator[Document]:
         for number, line in enumerate(lines, start=1):
             try:
                 row = orjson.loads(line)
-                text, title = row["text"], row.get("title", "")
+                text, title = row["text"], row.get("title") or ""
             except (orjson.JSONDecodeError, KeyError, TypeError) as error:
                 raise InputError(
                     f"{source}:{number}: expected a JSON object with the key text: {error!r}"
                 ) from None
-            yield _document(f"{source.name}:{number}", title, text)
+            if not isinstance(text, str):
+                raise InputError(f"{source}:{number}: text is {text!r}, expected a string")
+            yield _document(f"{source.name}:{number}", str(title), text)
 
 
 def _wikipedia(source: Path) -> Iterator[Document]:
@@ -113,7 +116,7 @@ def _wikipedia(source: Path) -> Iterator[Document]:
                 text = mwparserfromhell.parse(markup).strip_code().strip()
                 if len(text.split()) >= MINIMUM_WORDS:
                     yield _document(f"wikipedia:{page.id}", page.title, text)
-    except (OSError, EOFError, mwxml.errors.MalformedXML) as error:
+    except (OSError, EOFError, ParseError, mwxml.errors.MalformedXML) as error:
         raise InputError(f"{source}: not a whole MediaWiki dump in bzip2: {error}") from None
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import pandas as pd
-
 from scaling_laws.errors import InputError
-from scaling_laws.output import write_table
+from scaling_laws.tables import read_table, write_table
 
 
 def split(
@@ -29,7 +27,7 @@ def split(
     Raises:
         InputError: When one side would be empty.
     """
-    corpus = pd.read_parquet(documents)
+    corpus = read_table(documents, ("doc_id", "text", "words"))
     held_out = corpus["doc_id"].map(lambda name: position(name, seed) < test_fraction).astype(bool)
     for name, size in (("train", (~held_out).sum()), ("test", held_out.sum())):
         if size == 0:

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_model
 
 from scaling_laws.models.loss import mean_over_sequences, sequence_losses
-from scaling_laws.output import write_table
 from scaling_laws.progress import track
+from scaling_laws.tables import write_table
 from scaling_laws.tokens.reader import TokenStream
 from scaling_laws.training.loop import build
 from scaling_laws.training.spec import RunSpec

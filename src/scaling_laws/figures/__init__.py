@@ -28,7 +28,8 @@ FIGURES = {
         caption=(
             "Left: learning curves of all model sizes (thin, from dark for small to light for "
             "large), the compute frontier (dots), which is the lowest loss that any of them has "
-            "reached with that compute, and its power law (dashed). The batch size is "
+            "reached with that compute, where two sizes or more can be compared after their "
+            "warm-up, and its power law (dashed). The batch size is "
             "fixed, so this is L(C) of Figure 13; the paper's panel shows compute adjusted to a "
             "small batch. Middle: the largest model of the data set size study on nested subsets, "
             "stopped at its lowest test loss. Right: test loss after training on data that are "
@@ -40,9 +41,9 @@ FIGURES = {
     "fig02": Needs(
         title="Figure 2. Learning curves against tokens and compute",
         caption=(
-            "Test loss along training for every model size. Left: against tokens processed; "
-            "larger models reach the same loss with fewer tokens. Right: against compute; the "
-            "size that is best grows with the compute."
+            "Test loss along training for every model size. Left: against tokens processed; the "
+            "paper finds that larger models reach the same loss with fewer. Right: against "
+            "compute; the paper finds that the best size grows with it."
         ),
         studies=("model_size",),
         laws=(),
@@ -59,8 +60,8 @@ FIGURES = {
     "fig06": Needs(
         title="Figure 6, right. Loss against non-embedding parameters, by depth",
         caption=(
-            "Test loss after training against parameters without embeddings. Models of "
-            "different depth lie on one trend, but for the shallowest."
+            "Test loss after training against parameters without embeddings, a line through the "
+            "sizes of each depth. The paper finds one trend for all depths but the shallowest."
         ),
         studies=("model_size",),
         laws=(),

@@ -9,8 +9,8 @@ from scaling_laws.figures import style
 from scaling_laws.figures.inputs import Inputs
 
 PANELS = (
-    ("tokens", "Tokens processed", "Larger models need fewer tokens"),
-    ("C", "Compute (PF-days, non-embedding)", "The best size grows with compute"),
+    ("tokens", "Tokens processed", "Against tokens"),
+    ("C", "Compute (PF-days, non-embedding)", "Against compute"),
 )
 
 

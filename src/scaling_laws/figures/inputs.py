@@ -13,7 +13,7 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.paper import FLOP_PER_PF_DAY
-from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, read_table
+from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, read_studies
 
 EVALUATION_COLUMNS = ("run", "step", "corpus", "loss")
 
@@ -33,14 +33,24 @@ class Inputs:
     corpora: Mapping[str, str]
 
     def runs(self, study: str) -> pd.DataFrame:
-        """Return the runs of a study that did not diverge, ordered by N."""
-        runs = read_table([self.tables / study], "runs", RUN_COLUMNS)
-        return runs[runs.outcome != "diverged"].sort_values(["N", "D", "run"], ignore_index=True)
+        """Return the runs of a study that did not diverge, ordered by N.
+
+        Raises:
+            InputError: If all did.
+        """
+        runs = read_studies([self.tables / study], "runs", RUN_COLUMNS)
+        sound = runs[runs.outcome != "diverged"]
+        if sound.empty:
+            raise InputError(
+                f"{self.tables / study}: every run diverged, so there is nothing to draw; "
+                f"lower studies.{study}.learning_rate.peak"
+            )
+        return sound.sort_values(["N", "D", "run"], ignore_index=True)
 
     @cached_property
     def size_curves(self) -> pd.DataFrame:
         """Learning curves of the model size study, with `N` and `C` in PF-days, ordered by N."""
-        curves = read_table([self.tables / "model_size"], "curves", CURVE_COLUMNS)
+        curves = read_studies([self.tables / "model_size"], "curves", CURVE_COLUMNS)
         curves = curves.merge(self.runs("model_size")[["run", "N"]], on="run")
         curves = curves[(curves.tokens > 0) & curves.test_loss.notna()]
         curves["C"] = 6 * curves.N * curves.tokens / FLOP_PER_PF_DAY
@@ -48,7 +58,7 @@ class Inputs:
 
     def evaluations(self) -> pd.DataFrame:
         """Return losses of the model size study on every corpus, with `N` and `final`."""
-        table = read_table([self.tables / "model_size"], "evaluations", EVALUATION_COLUMNS)
+        table = read_studies([self.tables / "model_size"], "evaluations", EVALUATION_COLUMNS)
         table = table.merge(self.runs("model_size")[["run", "N"]], on="run")
         table["final"] = table.step == table.groupby("run").step.transform("max")
         return table.sort_values(["N", "run", "step"], ignore_index=True)

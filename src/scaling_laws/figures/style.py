@@ -97,14 +97,18 @@ def loss_axis(axes: Axes, which: str = "y", step: float | None = None) -> None:
 
 
 def fit_label(fit: Mapping[str, Any]) -> str:
-    """Return a fitted power law as in the paper's legends, such as L = (N/8.8e13)^-0.076."""
+    """Return a fitted power law as in the paper's legends, such as L = (N/8.8e13)^-0.076.
+
+    A fit that the runs do not determine says so.
+    """
+    doubt = "" if fit["status"] == "converged" else f"\n({fit['status'].replace('_', ' ')})"
     law = get_law(fit["law"])
     (variable,) = law.variables
     exponent, scale = (fit["parameters"][name]["value"] for name in law.parameters)
     power = rf"^{{\,{-exponent:.3f}}}"
     if scale is None:
-        return rf"$L \propto {variable}{power}$"
-    return rf"$L = ({variable}\,/\,{_scientific(scale)}){power}$"
+        return rf"$L \propto {variable}{power}$" + doubt
+    return rf"$L = ({variable}\,/\,{_scientific(scale)}){power}$" + doubt
 
 
 def _scientific(value: float) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms import Array, Law
 from scaling_laws.laws.paper import FLOP_PER_PF_DAY
+from scaling_laws.tables import read_table
 
 Exclusion = dict[str, str]
 """`run` and `reason`."""
@@ -24,7 +24,7 @@ GRID_PER_DECADE = 20
 KEYS = {"runs": ["run"], "curves": ["run", "step"], "evaluations": ["run", "step", "corpus"]}
 
 
-def read_table(folders: Sequence[Path], name: str, columns: Sequence[str]) -> pd.DataFrame:
+def read_studies(folders: Sequence[Path], name: str, columns: Sequence[str]) -> pd.DataFrame:
     """Return the table `name` of several studies as one; a run of two studies stands once in it.
 
     Args:
@@ -35,20 +35,7 @@ def read_table(folders: Sequence[Path], name: str, columns: Sequence[str]) -> pd
     Raises:
         InputError: If a file is missing or unreadable, or lacks a column.
     """
-    tables = []
-    for folder in folders:
-        path = folder / f"{name}.parquet"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; expected the {name} table of a study")
-        try:
-            table = pd.read_parquet(path)
-        except pyarrow.ArrowInvalid as error:
-            raise InputError(f"{path}: not a Parquet file ({error})") from None
-        if missing := [column for column in columns if column not in table]:
-            raise InputError(
-                f"{path}: no column {', '.join(missing)}; found {', '.join(table.columns)}"
-            )
-        tables.append(table)
+    tables = [read_table(folder / f"{name}.parquet", columns) for folder in folders]
     return pd.concat(tables, ignore_index=True).drop_duplicates(KEYS[name], ignore_index=True)
 
 
@@ -66,7 +53,7 @@ def select_runs(
         folders: One folder of tables a study.
         minimum_layers: Least number of layers in L(N) and L(C).
     """
-    runs = read_table(folders, "runs", RUN_COLUMNS)
+    runs = read_studies(folders, "runs", RUN_COLUMNS)
     loss = runs["test_loss" if law.loss == "envelope" else law.loss]
     reason = pd.Series("", index=runs.index)
     if law.name in ("L_N", "L_C"):
@@ -141,7 +128,7 @@ def compute_curves(runs: pd.DataFrame, folders: Sequence[Path]) -> Curves:
         runs: Selected rows of the runs tables.
         folders: One folder of tables a study.
     """
-    curves = read_table(folders, "curves", CURVE_COLUMNS)
+    curves = read_studies(folders, "curves", CURVE_COLUMNS)
     curves = curves[(curves.tokens > 0) & (curves.test_loss > 0) & np.isfinite(curves.test_loss)]
     tracks = {}
     for run, curve in curves.sort_values("step").groupby("run"):

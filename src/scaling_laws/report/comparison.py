@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,16 @@ STATUS = {
 """What each status of a fit says."""
 
 
-def read_fits(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the fits in `folder`, by law in the order of the paper.
+def read_fits(folder: Path, laws: Sequence[str] = tuple(LAWS)) -> dict[str, dict[str, Any]]:
+    """Return the fits of `laws` in `folder`, by law.
 
     Raises:
         InputError: If there is none, or one is not a fit.
     """
-    paths = [folder / f"{law}.json" for law in LAWS]
+    paths = [folder / f"{law}.json" for law in laws]
     fits = {path.stem: _read_fit(path) for path in paths if path.is_file()}
     if not fits:
-        raise InputError(f"{folder}: no fit; expected at least one of {', '.join(LAWS)} (.json)")
+        raise InputError(f"{folder}: no fit; expected at least one of {', '.join(laws)} (.json)")
     return fits
 
 

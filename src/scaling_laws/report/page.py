@@ -14,7 +14,6 @@ from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.paper import FLOP_PER_PF_DAY
-from scaling_laws.laws.points import read_table
 from scaling_laws.output import atomic
 from scaling_laws.report.comparison import (
     STATUS,
@@ -25,7 +24,9 @@ from scaling_laws.report.comparison import (
     read_fits,
     write_comparison,
 )
+from scaling_laws.report.contents import contents
 from scaling_laws.report.story import data_story
+from scaling_laws.tables import read_table
 
 RUN_COLUMNS = (
     "run", "study", "n_layer", "d_model", "N", "D", "B", "steps", "tokens", "C", "lr", "dropout",
@@ -51,13 +52,19 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     Raises:
         InputError: If there are no runs or no fits, or a file is not what it should be.
     """
-    fits = read_fits(results / "fits")
+    shown = contents(results)
+    fits = read_fits(results / "fits", shown.laws)
     runs = read_runs(results)
     table = compare(fits)
     write_comparison(table, comparison)
     figures = [
-        {"name": name, "title": needs.title, "caption": needs.caption, "svg": inline_svg(path)}
-        for name, needs in FIGURES.items()
+        {
+            "name": name,
+            "title": FIGURES[name].title,
+            "caption": FIGURES[name].caption,
+            "svg": inline_svg(path),
+        }
+        for name in shown.figures
         if (path := results / "figures" / f"{name}.svg").is_file()
     ]
     config = results / "config.yaml"
@@ -77,7 +84,7 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
             pf_days=runs.C.sum() / FLOP_PER_PF_DAY,
             flop=runs.C.sum(),
             hours=runs.seconds.sum() / 3600 if "seconds" in runs else None,
-            story=data_story(results),
+            story=data_story(results, shown),
             config=config.read_text() if config.is_file() else None,
         )
     )
@@ -92,7 +99,7 @@ def read_runs(results: Path) -> pd.DataFrame:
     Raises:
         InputError: If there is no table of them.
     """
-    runs = read_table([results / "tables"], "runs", RUN_COLUMNS)
+    runs = read_table(results / "tables" / "runs.parquet", RUN_COLUMNS)
     runs["study"] = [", ".join(studies) for studies in runs.study]
     return runs.sort_values(["study", "N", "D", "seed", "run"], ignore_index=True)
 

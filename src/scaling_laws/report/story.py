@@ -7,9 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from scaling_laws.errors import InputError
+from scaling_laws.report.contents import Contents
+from scaling_laws.tables import open_table
 
 
 @dataclass
@@ -27,27 +26,29 @@ class Story:
     absent: list[str] = field(default_factory=list)
 
 
-def data_story(results: Path) -> Story:
+def data_story(results: Path, shown: Contents) -> Story:
     """Count rows and tokens in the files of the corpus stages.
 
     A user who brings only training runs has none of these files: what is absent is listed, not
     an error.
     """
     story = Story()
-    _count(story, results, "Links selected", "links/links.parquet")
-    _count(story, results, "Submissions rejected", "links/rejected.parquet", by="reason")
-    _count(story, results, "Links crawled", "crawl/*.parquet", by="outcome")
-    _count(story, results, "Documents extracted", "documents/*.parquet", without=".rejected.")
-    _count(story, results, "Pages rejected", "documents/*.rejected.parquet", by="reason")
-    _count(story, results, "Documents after deduplication", "corpus/documents.parquet")
-    _count(story, results, "Duplicates dropped", "corpus/duplicates.parquet", by="kind")
-    _count(story, results, "Documents for training", "corpus/train.parquet")
-    _count(story, results, "Documents held out for testing", "corpus/test.parquet")
-    for path in sorted((results / "corpora").glob("*.parquet")):
-        if ".rejected." not in path.name:
-            _count(story, results, f"Documents of {path.stem}", f"corpora/{path.name}")
-    found = sorted((results / "tokens").glob("*.json"))
-    for path in found:
+
+    def count(what: str, pattern: str, names: frozenset[str] | None = None, by: str = "") -> None:
+        _count(story, results, what, pattern, names, by)
+
+    count("Links selected", "links/links.parquet")
+    count("Submissions rejected", "links/rejected.parquet", by="reason")
+    count("Links crawled", "crawl/*.parquet", shown.shards, by="outcome")
+    count("Documents extracted", "documents/*.parquet", shown.shards)
+    count("Pages rejected", "documents/*.rejected.parquet", shown.shards, by="reason")
+    count("Documents after deduplication", "corpus/documents.parquet")
+    count("Duplicates dropped", "corpus/duplicates.parquet", by="kind")
+    count("Documents for training", "corpus/train.parquet")
+    count("Documents held out for testing", "corpus/test.parquet")
+    for path in _current(results, "corpora/*.parquet", shown.corpora):
+        count(f"Documents of {path.stem}", f"corpora/{path.name}")
+    for path in _current(results, "tokens/*.json", shown.corpora):
         counts = json.loads(path.read_text())
         # The tokenizer's own file stands in the same folder.
         if "tokens" in counts and "documents" in counts:
@@ -57,21 +58,29 @@ def data_story(results: Path) -> Story:
     return story
 
 
+def _current(results: Path, pattern: str, names: frozenset[str] | None) -> list[Path]:
+    """Return the files that match and belong to `names`; those of rejections only if asked for."""
+    return [
+        path
+        for path in sorted(results.glob(pattern))
+        if (".rejected." in pattern) == (".rejected." in path.name)
+        and (names is None or path.name.partition(".")[0] in names)
+    ]
+
+
 def _count(
-    story: Story, results: Path, what: str, pattern: str, *, by: str = "", without: str = "\0"
+    story: Story, results: Path, what: str, pattern: str, names: frozenset[str] | None, by: str
 ) -> None:
     """Add the number of rows of the Parquet files that match, and the counts of a column."""
-    paths = [path for path in sorted(results.glob(pattern)) if without not in path.name]
+    paths = _current(results, pattern, names)
     if not paths:
         story.absent.append(pattern)
         return
     rows, values = 0, Counter[str]()
     for path in paths:
-        file = pq.ParquetFile(path)
-        rows += file.metadata.num_rows
-        if by and by not in file.schema_arrow.names:
-            raise InputError(f"{path}: no column {by}; found {', '.join(file.schema_arrow.names)}")
+        table = open_table(path, [by] if by else [])
+        rows += table.metadata.num_rows
         if by:
-            values.update(map(str, file.read(columns=[by])[by].to_pylist()))
+            values.update(map(str, table.read(columns=[by])[by].to_pylist()))
     parts = sorted(values.items(), key=lambda item: (-item[1], item[0]))
     story.stages.append((what, rows, ", ".join(f"{value}: {n:,}" for value, n in parts)))

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.report.comparison import STATUS, interval, number, r_squared, read_fits
+from scaling_laws.report.contents import contents
 
 
 def summary(results: Path) -> None:
@@ -20,7 +21,8 @@ def summary(results: Path) -> None:
     Raises:
         InputError: If there are no fits.
     """
-    fits = read_fits(results / "fits")
+    shown = contents(results)
+    fits = read_fits(results / "fits", shown.laws)
     table = Table(title="Exponents", title_justify="left", box=None, pad_edge=False)
     for heading in ("law", "exponent", "ours", "interval", "paper", "R² (log)", "fit"):
         table.add_column(heading, justify="left")
@@ -38,7 +40,8 @@ def summary(results: Path) -> None:
                 )
     console = Console(soft_wrap=True)
     console.print(table)
-    figures = sorted((results / "figures").glob("*.svg"))
+    drawn = [results / "figures" / f"{name}.svg" for name in shown.figures]
+    figures = [path for path in drawn if path.is_file()]
     for what, path, there in (
         ("report", results / "report.html", (results / "report.html").is_file()),
         (f"{len(figures)} figures", results / "figures", bool(figures)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from scaling_laws.errors import InputError
-from scaling_laws.output import write_table
+from scaling_laws.tables import write_table
 from scaling_laws.training.spec import RunSpec
 
 
@@ -33,7 +33,9 @@ def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
         if not (runs / name / "run.json").exists():
             raise InputError(f"{runs / name}: planned in {plan} but not trained")
     rows = [_row(runs / name, wanted) for name, wanted in studies.items()]
-    write_table(pd.DataFrame(rows), tables / "runs.parquet")
+    # Where every run diverged, a column of absent losses is one of floats still.
+    losses = {"test_loss": float, "best_test_loss": float, "best_step": float}
+    write_table(pd.DataFrame(rows).astype(losses), tables / "runs.parquet")
     parts = {"curves": "curve", "evaluations": "evaluation", "positions": "positions"}
     for table, part in parts.items():
         frames = []

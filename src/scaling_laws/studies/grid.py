@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import product
 
 from scaling_laws.config import Config, LearningRate, Shape
 from scaling_laws.models.counts import non_embedding_parameters
@@ -31,8 +32,8 @@ def model_size(config: Config) -> Iterator[RunSpec]:
     if study is None:
         return
     largest = max(study.shapes, key=lambda shape: _N(shape))
-    for index, shape in enumerate(study.shapes):
-        for seed in (0, *study.seeds.get(index, [])):
+    for shape in study.shapes:
+        for seed in shape.seeds:
             yield _spec(
                 config,
                 shape,
@@ -40,7 +41,7 @@ def model_size(config: Config) -> Iterator[RunSpec]:
                 dropout=config.training.dropout,
                 data_tokens=config.training.tokens,
                 evaluations=config.training.evaluations,
-                snapshots=study.snapshots if shape is largest and seed == 0 else 0,
+                snapshots=study.snapshots if shape is largest and seed == shape.seeds[0] else 0,
                 seed=seed,
             )
 
@@ -51,7 +52,7 @@ def data_size(config: Config) -> Iterator[RunSpec]:
     if study is None:
         return
     for shape in study.shapes:
-        for subset in study.subsets:
+        for subset, seed in product(study.subsets, shape.seeds):
             yield _spec(
                 config,
                 shape,
@@ -60,6 +61,7 @@ def data_size(config: Config) -> Iterator[RunSpec]:
                 data_tokens=subset,
                 evaluations=study.evaluations,
                 patience=study.patience,
+                seed=seed,
             )
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from scaling_laws.errors import InputError
-from scaling_laws.output import atomic, write_table
+from scaling_laws.output import atomic
 from scaling_laws.progress import track
+from scaling_laws.tables import open_table, write_table
 from scaling_laws.tokens import tokenizer
 
 DOCUMENTS_PER_BATCH = 64
@@ -36,7 +36,7 @@ def encode(
     bpe = tokenizer.load(tokenizer_file)
     end = bpe.token_to_id(tokenizer.END_OF_TEXT)
     dtype = np.dtype("<u2" if bpe.get_vocab_size() <= 2**16 else "<u4")
-    parquet = pq.ParquetFile(corpus)
+    parquet = open_table(corpus, ("doc_id", "text"))
     batches = parquet.iter_batches(DOCUMENTS_PER_BATCH, columns=["doc_id", "text"])
     total = -(-parquet.metadata.num_rows // DOCUMENTS_PER_BATCH)
     names: list[str] = []

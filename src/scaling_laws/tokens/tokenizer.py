@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
+from scaling_laws.tables import open_table
 
 END_OF_TEXT = "<|endoftext|>"
 DOCUMENTS_PER_BATCH = 256
@@ -70,5 +70,6 @@ def sha256(path: Path) -> str:
 
 def _texts(corpus: Path) -> Iterator[list[str]]:
     """Yield the texts of a corpus, a batch at a time."""
-    for batch in pq.ParquetFile(corpus).iter_batches(DOCUMENTS_PER_BATCH, columns=["text"]):
+    batches = open_table(corpus, ("text",)).iter_batches(DOCUMENTS_PER_BATCH, columns=["text"])
+    for batch in batches:
         yield batch.column("text").to_pylist()

@@ -20,8 +20,9 @@ from torch import Tensor
 from scaling_laws.errors import InputError
 from scaling_laws.models.loss import mean_loss, mean_over_sequences, sequence_losses
 from scaling_laws.models.transformer import Transformer
-from scaling_laws.output import atomic, write_table
+from scaling_laws.output import atomic
 from scaling_laws.progress import track
+from scaling_laws.tables import write_table
 from scaling_laws.tokens.reader import Batches, TokenStream
 from scaling_laws.training.schedule import learning_rate
 from scaling_laws.training.spec import RunSpec

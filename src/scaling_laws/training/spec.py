@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scaling_laws.models import counts
 
 # Raised when the same spec would give another result. An edit of the code alone does not retrain.
 TRAINING_VERSION = 1
 FIRST_EVALUATION = 8  # steps; before, all models know nothing but the frequent tokens
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 
 
 class RunSpec(BaseModel):
@@ -24,21 +27,21 @@ class RunSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["transformer"] = "transformer"
-    n_layer: int
-    d_model: int
-    n_head: int
-    d_ff: int
-    n_ctx: int
-    vocab_size: int
-    dropout: float = 0.0
+    n_layer: Count
+    d_model: Count
+    n_head: Count
+    d_ff: Count
+    n_ctx: Count
+    vocab_size: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
-    data_tokens: int
+    data_tokens: Count
     """Unique training tokens D that the run may see."""
-    data_seed: int = 0
+    data_seed: Natural = 0
     """Seed of the documents' order: subsets of one seed are nested."""
-    batch_sequences: int
+    batch_sequences: Count
     """Sequences of n_ctx tokens in a batch."""
-    steps: int
+    steps: Count
     """Parameter updates, unless the run stops early."""
 
     optimizer: Literal["adamw"] = "adamw"
@@ -48,20 +51,20 @@ class RunSpec(BaseModel):
     gradient_clip: float
     schedule: Literal["cosine"] = "cosine"
     """Linear warm-up, then half a cosine to zero at the last step."""
-    warmup_steps: int
-    lr: float
+    warmup_steps: Natural
+    lr: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
-    seed: int = 0
+    seed: Natural = 0
     """Seed of the initial weights, the order of the sequences and dropout."""
     precision: Literal["float32"] = "float32"
 
-    evaluations: int
+    evaluations: Count
     """Test losses along the run, at log-spaced steps."""
-    test_tokens: int
+    test_tokens: Count
     """Tokens of the test split in each."""
-    patience: int | None = None
+    patience: Count | None = None
     """Evaluations without a better test loss after which the run stops; None: never."""
-    snapshots: int = 0
+    snapshots: Natural = 0
     """Weights kept along the run, at evenly spaced evaluations."""
     training_version: int = TRAINING_VERSION
 

@@ -1,0 +1,56 @@
+"""What of a results folder belongs to its present configuration, and what to a former one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from scaling_laws.config import validate
+from scaling_laws.figures import FIGURES
+from scaling_laws.laws.forms import LAWS
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Names of what a report may show.
+
+    Attributes:
+        laws: Laws, in the order of the paper.
+        figures: Figures, in the order of the paper.
+        shards: Crawl shards; None for all that are there.
+        corpora: Corpora with token files; None for all that are there.
+    """
+
+    laws: Sequence[str] = tuple(LAWS)
+    figures: Sequence[str] = tuple(FIGURES)
+    shards: frozenset[str] | None = None
+    corpora: frozenset[str] | None = None
+
+
+def contents(results: Path) -> Contents:
+    """Return what the resolved configuration in `results` names; everything where there is none.
+
+    A study that is turned off, a corpus that is dropped or a smaller number of shards leaves files
+    of before, which Snakemake does not remove.
+
+    Raises:
+        InputError: When the configuration is damaged.
+    """
+    path = results / "config.yaml"
+    if not path.is_file():
+        return Contents()
+    config = validate(yaml.safe_load(path.read_text()), str(path))
+    on = {name for name, study in config.studies if study is not None}
+    return Contents(
+        laws=[law for law in LAWS if law in config.fits.laws],
+        figures=[
+            name
+            for name, needs in FIGURES.items()
+            if {*needs.studies} <= on and {*needs.laws} <= {*config.fits.laws}
+        ],
+        shards=frozenset(map(str, range(config.links.shards))),
+        corpora=frozenset({"train", "test", *config.corpora}),
+    )
