@@ -214,7 +214,8 @@ def test_a_crawl_that_is_stopped_leaves_no_file(tmp_path: Path) -> None:
     options = ("--shard", "0", "--proxy", "sample", "--site", str(site), "--timeout", "2")
     line = command(tmp_path, links, *options, "--concurrency", "2")
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / ".partial-0.warc.gz").exists():
+    while not list(tmp_path.glob(".partial-*-0.warc.gz")):
+        assert process.poll() is None
         time.sleep(0.05)
     time.sleep(1)
     os.kill(process.pid, signal.SIGTERM)
