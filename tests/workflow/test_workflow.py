@@ -290,6 +290,11 @@ def test_a_wrong_setting_stops_before_any_job(finished, settings, message):
     assert "Traceback" not in output and "rule " not in output
 
 
+def test_braces_in_a_users_text_are_no_wildcards(finished):
+    agent = "crawl={user_agent: 'x {y} z'}"
+    assert planned_rules(finished, "--config", agent)["crawl"] == 2
+
+
 def test_a_missing_dump_is_named_before_anything_runs(finished):
     output = snakemake(finished, "--config", "links={dumps: [none.zst]}", check=False)
     assert "config: links.dumps.0 = none.zst: no such file" in output

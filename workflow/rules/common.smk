@@ -84,8 +84,12 @@ def source_file(module):
     )
 
 
+# Texts of the user reach params through functions: Snakemake would take a {brace} in a plain
+# string for a wildcard.
+
+
 def options(section, leave_out=frozenset()):
-    """Return a section of the configuration as command line options."""
+    """Return the function that gives a section of the configuration as command line options."""
     words = []
     for key, value in section.model_dump(mode="json", exclude=leave_out).items():
         flag = f"--{key.replace('_', '-')}"
@@ -93,7 +97,12 @@ def options(section, leave_out=frozenset()):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         elif value is not None:
             words += [flag, str(value)]
-    return shlex.join(words)
+    text = shlex.join(words)
+    return lambda wildcards: text
+
+
+def get_settings(wildcards):
+    return settings.model_dump_json()
 
 
 # Inputs and parameters of corpus.smk
@@ -178,6 +187,10 @@ def get_law_folders(wildcards):
 
 
 # Inputs and parameters of report.smk
+
+
+def get_titles(wildcards):
+    return json.dumps({name: corpus.title for name, corpus in settings.corpora.items()})
 
 
 def get_figure_code(wildcards):

@@ -27,9 +27,7 @@ rule figure:
         runtime=15,
     params:
         results=get_results,
-        corpora=json.dumps(
-            {name: corpus.title for name, corpus in settings.corpora.items()}
-        ),
+        corpora=get_titles,
     message:
         "Draw {wildcards.figure}"
     shell:

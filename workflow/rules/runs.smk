@@ -17,7 +17,7 @@ rule configuration:
         mem_mb=500,
         runtime=5,
     params:
-        settings=settings.model_dump_json(),
+        settings=get_settings,
     message:
         "Write the resolved configuration"
     shell:
