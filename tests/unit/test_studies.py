@@ -61,7 +61,7 @@ def test_only_the_largest_model_keeps_snapshots(settings):
 def test_the_learning_rate_follows_the_rule(settings):
     rates = {spec.N: spec.lr for spec in of_study(runs(validate(settings)), "model_size").values()}
     assert rates[6144] == 0.01
-    assert rates[98_304 * 2] == pytest.approx(0.01 * 32**-0.25, rel=1e-3)
+    assert rates[24_576] == pytest.approx(0.01 * 4**-0.25, rel=1e-3)
 
 
 def test_the_plan_lists_every_run_with_its_compute(settings, tmp_path):
