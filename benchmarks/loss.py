@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +28,7 @@ from scaling_laws.models.transformer import Transformer
 from scaling_laws.studies.grid import runs
 from scaling_laws.training.loop import adamw, build
 
+Loss = Callable[[Transformer, Tensor], Tensor]
 REPEATS, STEPS = 7, 5
 
 
@@ -41,6 +43,18 @@ def pytorchs(model: Transformer, batch: Tensor) -> Tensor:
     return F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
 
 
+def seconds(
+    model: Transformer, optimizer: torch.optim.Optimizer, batch: Tensor, loss: Loss
+) -> float:
+    """Return the CPU seconds of one training step, a mean over some."""
+    start = time.process_time()
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+    return (time.process_time() - start) / STEPS
+
+
 def main() -> None:
     """Print the CPU time of a step under both losses for every size of the default grid."""
     torch.set_num_threads(1)
@@ -53,16 +67,9 @@ def main() -> None:
         optimizer = adamw(model, spec)
         batch = torch.randint(spec.vocab_size, (spec.batch_sequences, spec.n_ctx + 1))
 
-        def seconds(loss: Callable[[Transformer, Tensor], Tensor]) -> float:
-            start = time.process_time()
-            for _ in range(STEPS):
-                optimizer.zero_grad()  # noqa: B023 - called before the next size
-                loss(model, batch).backward()  # noqa: B023
-                optimizer.step()  # noqa: B023
-            return (time.process_time() - start) / STEPS
-
-        seconds(ours), seconds(pytorchs)  # warm up
-        pairs = [(seconds(ours), seconds(pytorchs)) for _ in range(REPEATS)]
+        step = partial(seconds, model, optimizer, batch)
+        step(ours), step(pytorchs)  # warm up
+        pairs = [(step(ours), step(pytorchs)) for _ in range(REPEATS)]
         fast, slow = (median(times) * 1e3 for times in zip(*pairs, strict=True))
         ratio = median(other / own for own, other in pairs)
         table.add_row(f"{N:,}", f"{fast:.1f}", f"{slow:.1f}", f"{ratio:.2f}")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "src")))
 import grimp
 from scaling_laws import config as configuration
 from scaling_laws.errors import InputError
-from scaling_laws.figures import FIGURES
+from scaling_laws.figures import FIGURES, drawable
 from scaling_laws.studies import grid
 
 try:
@@ -25,11 +25,7 @@ SHARDS = range(settings.links.shards)
 EVALUATION_CORPORA = ["test", *settings.corpora]
 TABLES = ["runs", "curves", "evaluations", "positions"]
 STUDIES = [name for name, study in settings.studies if study is not None]
-DRAWN_FIGURES = [
-    name
-    for name, needs in FIGURES.items()
-    if {*needs.studies} <= {*STUDIES} and {*needs.laws} <= {*settings.fits.laws}
-]
+DRAWN_FIGURES = drawable(STUDIES, settings.fits.laws)
 SAMPLE_DUMPS = [
     "<results>/sample/RS_2017-11.zst",
     "<results>/sample/RS_2018-03.zst",

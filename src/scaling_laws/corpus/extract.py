@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import logging
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,6 @@ from warcio.exceptions import ArchiveLoadFailed
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
-
-log = logging.getLogger(__name__)
 
 PAGES_PER_TASK = 8
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -19,8 +18,6 @@ from scaling_laws.corpus.urls import identity, normalise, registered_domain, url
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
-
-log = logging.getLogger(__name__)
 
 NOT_TEXT = (
     *(".jpg", ".jpeg", ".png", ".gif", ".gifv", ".webp", ".svg", ".bmp"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -78,3 +79,12 @@ FIGURES = {
         laws=(),
     ),
 }
+
+
+def drawable(studies: Collection[str], laws: Collection[str]) -> list[str]:
+    """Return the figures that can be drawn from the tables of `studies` and the fits of `laws`."""
+    return [
+        name
+        for name, needs in FIGURES.items()
+        if {*needs.studies} <= {*studies} and {*needs.laws} <= {*laws}
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from scaling_laws.config import validate
-from scaling_laws.figures import FIGURES
+from scaling_laws.figures import FIGURES, drawable
 from scaling_laws.laws.forms import LAWS
 
 
@@ -46,11 +46,7 @@ def contents(results: Path) -> Contents:
     on = {name for name, study in config.studies if study is not None}
     return Contents(
         laws=[law for law in LAWS if law in config.fits.laws],
-        figures=[
-            name
-            for name, needs in FIGURES.items()
-            if {*needs.studies} <= on and {*needs.laws} <= {*config.fits.laws}
-        ],
+        figures=drawable(on, config.fits.laws),
         shards=frozenset(map(str, range(config.links.shards))),
         corpora=frozenset({"train", "test", *config.corpora}),
     )

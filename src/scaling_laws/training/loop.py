@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import math
 import platform
 import time
@@ -26,8 +25,6 @@ from scaling_laws.tables import write_table
 from scaling_laws.tokens.reader import Batches, TokenStream
 from scaling_laws.training.schedule import learning_rate
 from scaling_laws.training.spec import RunSpec
-
-log = logging.getLogger(__name__)
 
 Outcome = Literal["finished", "early_stopped", "diverged"]
 
