@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -45,3 +47,50 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write `table` to `path` as Parquet, compressed with zstd, without the index."""
     with atomic(path) as partial:
         table.to_parquet(partial, compression="zstd", index=False)
+
+
+class TableWriter:
+    """A Parquet file that grows row by row, in row groups of a fixed number of rows.
+
+    Equal rows in equal order give equal bytes, and no more than a row group is held in memory.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
+        """Write to `writer`."""
+        self._writer, self._schema, self._rows_per_group = writer, schema, rows_per_group
+        self._rows: list[Sequence[Any]] = []
+        self.rows = 0
+
+    def append(self, row: Sequence[Any]) -> None:
+        """Add a row, its values in the order of the schema."""
+        self._rows.append(row)
+        self.rows += 1
+        if len(self._rows) == self._rows_per_group:
+            self.flush()
+
+    def extend(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows."""
+        for row in rows:
+            self.append(row)
+
+    def flush(self) -> None:
+        """Write the rows that are held as a row group."""
+        if self._rows:
+            columns = zip(*self._rows, strict=True)
+            arrays = [
+                pa.array(column, field.type)
+                for column, field in zip(columns, self._schema, strict=True)
+            ]
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+            self._rows = []
+
+
+@contextmanager
+def stream_table(
+    path: Path, schema: pa.Schema, rows_per_group: int = 1000
+) -> Iterator[TableWriter]:
+    """Yield a writer of the Parquet file `path`, which is there when the block has succeeded."""
+    with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        table = TableWriter(writer, schema, rows_per_group)
+        yield table
+        table.flush()

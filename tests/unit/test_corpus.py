@@ -11,10 +11,11 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from scaling_laws.corpus.dedup import choose_bands, dedup
-from scaling_laws.corpus.extract import Document, Page, document_id, extract_page, read_pages
+from scaling_laws.corpus.extract import Document, document_id, extract_page
 from scaling_laws.corpus.shingles import jaccard, shingles
 from scaling_laws.corpus.sources import corpus
 from scaling_laws.corpus.split import position, split
+from scaling_laws.corpus.warc import Page, read_pages
 from scaling_laws.errors import InputError
 
 WORDS = [f"word{n}" for n in range(5000)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,23 +14,12 @@ import pandas as pd
 import py3langid
 from newspaper import Article
 from w3lib.encoding import html_to_unicode
-from warcio.archiveiterator import ArchiveIterator
-from warcio.exceptions import ArchiveLoadFailed
 
-from scaling_laws.errors import InputError
+from scaling_laws.corpus.warc import Page, read_pages
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
 
 PAGES_PER_TASK = 8
-
-
-class Page(NamedTuple):
-    """A fetched HTML page."""
-
-    url_id: str
-    url: str
-    content_type: str
-    body: bytes
 
 
 class Document(NamedTuple):
@@ -93,40 +80,6 @@ def extract(
         "words": int(documents["words"].sum()),
         "rejected": failures["reason"].value_counts().to_dict(),
     }
-
-
-def read_pages(warc: Path) -> Iterator[Page]:
-    """Yield the pages of a WARC file's response records.
-
-    Raises:
-        InputError: When the file is no WARC file or is cut off.
-    """
-    with warc.open("rb") as stream:
-        try:
-            _read_through(warc)
-            for record in ArchiveIterator(stream):
-                if record.rec_type != "response":
-                    continue
-                url = record.rec_headers.get_header("WARC-Target-URI")
-                yield Page(
-                    record.rec_headers.get_header("X-Url-Id") or document_id(url, ""),
-                    url,
-                    record.http_headers.get_header("Content-Type") or "",
-                    record.content_stream().read(),
-                )
-        except (ArchiveLoadFailed, EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{warc}: not a whole WARC file: {error}") from None
-
-
-def _read_through(warc: Path) -> None:
-    """Read a compressed file to its end: warcio takes one that is cut off for a shorter one."""
-    if warc.suffix != ".gz":
-        return
-    with gzip.open(warc) as stream:
-        if not stream.read(1):
-            raise EOFError("it is empty")
-        while stream.read(2**20):
-            pass
 
 
 def extract_pages(

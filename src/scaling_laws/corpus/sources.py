@@ -14,8 +14,9 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from scaling_laws.corpus.extract import Document, document_id, extract_pages, read_pages
+from scaling_laws.corpus.extract import Document, document_id, extract_pages
 from scaling_laws.corpus.shingles import shingles
+from scaling_laws.corpus.warc import read_pages
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import read_table, write_table
