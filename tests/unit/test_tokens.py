@@ -66,11 +66,16 @@ def test_the_summary_says_what_the_file_holds(folder):
     assert run_encode(folder)["decode(encode(document)) == document"] == "40 of 40 documents"
 
 
-@given(text=st.text())
-@settings(max_examples=200, deadline=None)
-def test_any_text_decodes_to_itself(folder, text):
+SPELLED = st.lists(st.one_of(st.text(), st.just("<|endoftext|>"))).map("".join)
+
+
+@given(text=SPELLED)
+@settings(max_examples=300, deadline=None)
+def test_any_text_decodes_to_itself_and_never_holds_the_end_of_text_token(folder, text):
     bpe = tokenizer.load(folder / "tokenizer.json")
-    assert bpe.decode(bpe.encode(text).ids, skip_special_tokens=False) == text
+    ids = bpe.encode(text).ids
+    assert bpe.decode(ids, skip_special_tokens=False) == text
+    assert bpe.token_to_id(tokenizer.END_OF_TEXT) not in ids
 
 
 def test_the_same_text_gives_the_same_tokenizer(folder, tmp_path):
@@ -96,6 +101,60 @@ def test_a_tokenizer_that_loses_text_is_refused(folder, tmp_path):
             documents=tmp_path / "o.parquet",
         )
     assert not list(tmp_path.glob("*o.*"))
+
+
+def test_a_tokenizer_that_is_there_is_taken_as_it_is(folder, tmp_path):
+    options = {"output": tmp_path / "t.json", "file": folder / "tokenizer.json"}
+    tokenizer.tokenizer(folder / "train.parquet", vocab_size=300, **options)
+    assert (tmp_path / "t.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    with pytest.raises(InputError, match=r"has 300 entries, tokenizer\.vocab_size says 301"):
+        tokenizer.tokenizer(folder / "train.parquet", vocab_size=301, **options)
+    with pytest.raises(InputError, match="has no token </s>, which closes every document"):
+        tokenizer.tokenizer(folder / "train.parquet", vocab_size=300, end_of_text="</s>", **options)
+
+
+def test_another_token_may_close_documents_and_nothing_else_is_added(folder, tmp_path):
+    foreign = json.loads((folder / "tokenizer.json").read_text())
+    for place in (foreign["added_tokens"][0], foreign["model"]["vocab"]):
+        if "content" in place:
+            place["content"] = "</s>"
+        else:
+            place["</s>"] = place.pop(tokenizer.END_OF_TEXT)
+    # A tokenizer that begins every text with a special token, as some do.
+    foreign["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "</s>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"</s>": {"id": "</s>", "ids": [0], "tokens": ["</s>"]}},
+    }
+    (tmp_path / "t.json").write_text(json.dumps(foreign))
+    facts = encode(
+        folder / "train.parquet",
+        tokenizer_file=tmp_path / "t.json",
+        output=tmp_path / "o.bin",
+        summary=tmp_path / "o.json",
+        documents=tmp_path / "o.documents.parquet",
+        end_of_text="</s>",
+    )
+    tokens = np.fromfile(tmp_path / "o.bin", "<u2")
+    assert (tokens == 0).sum() == facts["documents"] == 40
+    assert tokens[-1] == 0 and tokens[0] != 0
+
+
+def test_a_part_of_the_text_can_train_the_tokenizer(tmp_path):
+    texts = ["aab " * 200] * 300 + ["xyyz " * 200] * 900
+    pd.DataFrame({"text": texts}).to_parquet(tmp_path / "t.parquet")
+    merges = {}
+    for size in (100_000, None):
+        tokenizer.tokenizer(
+            tmp_path / "t.parquet", output=tmp_path / "o", vocab_size=259, training_bytes=size
+        )
+        merges[size] = json.loads((tmp_path / "o").read_text())["model"]["merges"]
+    assert "".join(map("".join, merges[100_000])).strip("ab\u0120") == ""
+    assert set("".join(map("".join, merges[None]))) <= set("xyz\u0120")
 
 
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):

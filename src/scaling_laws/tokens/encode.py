@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, write_table
+from scaling_laws.tables import open_table, stream_table
 from scaling_laws.tokens import tokenizer
 
-DOCUMENTS_PER_BATCH = 64
+CHARACTERS_PER_BATCH = 2**20
+DOCUMENTS = pa.schema({"doc_id": pa.string(), "offset": pa.int64(), "tokens": pa.int64()})
 
 
 def encode(
-    corpus: Path, *, tokenizer_file: Path, output: Path, summary: Path, documents: Path
+    corpus: Path,
+    *,
+    tokenizer_file: Path,
+    output: Path,
+    summary: Path,
+    documents: Path,
+    end_of_text: str = tokenizer.END_OF_TEXT,
 ) -> dict[str, object]:
     """Encode a corpus and check that every document decodes to itself.
+
+    It holds a batch of documents at a time, whatever the size of the corpus, and encodes them on
+    as many threads as RAYON_NUM_THREADS says, or all.
 
     Args:
         corpus: Parquet file of documents with `doc_id` and `text`.
@@ -29,49 +41,68 @@ def encode(
             token; uint16 for up to 65,536 entries, else uint32.
         summary: JSON file: dtype, tokens, documents, vocab_size, tokenizer_sha256, bytes.
         documents: Parquet file: doc_id, offset and tokens (its end-of-text token included).
+        end_of_text: The token that closes every document.
 
     Raises:
         InputError: When a document does not decode to itself, or there is none.
     """
-    bpe = tokenizer.load(tokenizer_file)
-    end = bpe.token_to_id(tokenizer.END_OF_TEXT)
-    dtype = np.dtype("<u2" if bpe.get_vocab_size() <= 2**16 else "<u4")
-    parquet = open_table(corpus, ("doc_id", "text"))
-    batches = parquet.iter_batches(DOCUMENTS_PER_BATCH, columns=["doc_id", "text"])
-    total = -(-parquet.metadata.num_rows // DOCUMENTS_PER_BATCH)
-    names: list[str] = []
-    lengths: list[int] = []
-    size = 0
-    with atomic(output) as partial, partial.open("wb") as stream:
-        for batch in track(batches, f"encode: batches of {corpus.name}", total):
-            texts = batch.column("text").to_pylist()
-            ids = batch.column("doc_id").to_pylist()
-            encoded = [encoding.ids for encoding in bpe.encode_batch_fast(texts)]
-            decoded = bpe.decode_batch(encoded, skip_special_tokens=False)
-            for name, text, back, numbers in zip(ids, texts, decoded, encoded, strict=True):
+    bpe = tokenizer.load(tokenizer_file, end_of_text)
+    end, entries = bpe.token_to_id(end_of_text), tokenizer.entries(bpe)
+    dtype = np.dtype("<u2" if entries <= 2**16 else "<u4")
+    total = open_table(corpus, ("doc_id", "text")).metadata.num_rows
+    offset = size = 0
+    with ExitStack() as files:
+        stream = files.enter_context(files.enter_context(atomic(output)).open("wb"))
+        table = files.enter_context(stream_table(documents, DOCUMENTS))
+        read = track(_documents(corpus), f"encode: documents of {corpus.name}", total)
+        for batch in _batches(read):
+            texts = [text for _, text in batch]
+            encodings = bpe.encode_batch_fast(texts, add_special_tokens=False)
+            numbers = [encoding.ids for encoding in encodings]
+            decoded = bpe.decode_batch(numbers, skip_special_tokens=False)
+            for (name, text), ids, back in zip(batch, numbers, decoded, strict=True):
                 if back != text:
                     raise InputError(
                         f"{corpus}: document {name} does not decode to itself with "
                         f"{tokenizer_file}; the encoding must be reversible"
                     )
-                stream.write(np.array([*numbers, end], dtype).tobytes())
-                names.append(name)
-                lengths.append(len(numbers) + 1)
+                stream.write(np.array([*ids, end], dtype).tobytes())
+                table.append((name, offset, len(ids) + 1))
+                offset += len(ids) + 1
                 size += len(text.encode())
-        if not names:
+        if not table.rows:
             raise InputError(f"{corpus}: has no document")
-    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    write_table(pd.DataFrame({"doc_id": names, "offset": offsets, "tokens": lengths}), documents)
     facts = {
         "dtype": dtype.name,
-        "tokens": int(sum(lengths)),
-        "documents": len(names),
-        "vocab_size": bpe.get_vocab_size(),
+        "tokens": offset,
+        "documents": table.rows,
+        "vocab_size": entries,
         "tokenizer_sha256": tokenizer.sha256(tokenizer_file),
         "bytes": size,
     }
     with atomic(summary) as partial:
         partial.write_text(json.dumps(facts, indent=2) + "\n")
     return facts | {
-        "decode(encode(document)) == document": f"{len(names)} of {len(names)} documents"
+        "decode(encode(document)) == document": f"{table.rows} of {table.rows} documents"
     }
+
+
+def _documents(corpus: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each document."""
+    for group in open_table(corpus).iter_batches(64, columns=["doc_id", "text"]):
+        columns = (group.column(name).to_pylist() for name in ("doc_id", "text"))
+        yield from zip(*columns, strict=True)
+
+
+def _batches(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Yield documents in lists of CHARACTERS_PER_BATCH or a little more."""
+    held: list[tuple[str, str]] = []
+    characters = 0
+    for document in documents:
+        held.append(document)
+        characters += len(document[1])
+        if characters >= CHARACTERS_PER_BATCH:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held

@@ -10,33 +10,58 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
+from scaling_laws.progress import track
 from scaling_laws.tables import open_table
 
 END_OF_TEXT = "<|endoftext|>"
 DOCUMENTS_PER_BATCH = 256
 
 
-def tokenizer(train: Path, *, output: Path, vocab_size: int = 1024) -> dict[str, object]:
-    """Train the byte-pair encoding on the training split alone.
+def tokenizer(
+    train: Path,
+    *,
+    output: Path,
+    vocab_size: int = 1024,
+    training_bytes: int | None = None,
+    file: Path | None = None,
+    end_of_text: str = END_OF_TEXT,
+) -> dict[str, object]:
+    """Train the byte-pair encoding on the training split alone, or take one that is there.
+
+    Text is cut by GPT-2's regular expression before pairs are joined. Documents stand in the order
+    of their hashes, so the first bytes of the split are a random sample of it.
 
     Args:
         train: Parquet file of the training split.
         output: `tokenizer.json` to write.
-        vocab_size: Entries, the 256 bytes and the end-of-text token included.
+        vocab_size: Entries, the 256 bytes and the end-of-text token included; those of `file`.
+        training_bytes: Bytes of text to learn from; all when absent.
+        file: A `tokenizer.json` to take as it is; absent to train one.
+        end_of_text: The token that closes every document.
 
     Raises:
-        InputError: When the text has too few pairs for that many entries.
+        InputError: When the text has too few pairs for that many entries, or the file is no
+            tokenizer or has another number of entries.
     """
+    if file is not None:
+        found = entries(load(file, end_of_text))
+        if found != vocab_size:
+            raise InputError(
+                f"{file}: has {found} entries, tokenizer.vocab_size says {vocab_size}; set it so"
+            )
+        with atomic(output) as partial:
+            partial.write_bytes(file.read_bytes())
+        return {"vocab_size": found, "taken from": str(file)}
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=[end_of_text],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(_texts(train), trainer)
+    bpe.train_from_iterator(_texts(train, training_bytes), trainer)
     if bpe.get_vocab_size() != vocab_size:
         raise InputError(
             f"{train}: its text gives {bpe.get_vocab_size()} entries, "
@@ -47,7 +72,7 @@ def tokenizer(train: Path, *, output: Path, vocab_size: int = 1024) -> dict[str,
     return {"vocab_size": bpe.get_vocab_size()}
 
 
-def load(path: Path) -> Tokenizer:
+def load(path: Path, end_of_text: str = END_OF_TEXT) -> Tokenizer:
     """Return the tokenizer in a `tokenizer.json`, with special tokens in documents read as text.
 
     Raises:
@@ -57,10 +82,20 @@ def load(path: Path) -> Tokenizer:
         bpe = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
         raise InputError(f"{path}: not a tokenizer.json: {error}") from None
-    if bpe.token_to_id(END_OF_TEXT) is None:
-        raise InputError(f"{path}: has no token {END_OF_TEXT}, which closes every document")
+    if bpe.token_to_id(end_of_text) is None:
+        raise InputError(
+            f"{path}: has no token {end_of_text}, which closes every document; "
+            "tokenizer.end_of_text names it"
+        )
     bpe.encode_special_tokens = True
+    bpe.no_truncation()
+    bpe.no_padding()
     return bpe
+
+
+def entries(bpe: Tokenizer) -> int:
+    """Return how many numbers a model must know: the greatest token's and zero."""
+    return int(max(bpe.get_vocab().values())) + 1
 
 
 def sha256(path: Path) -> str:
@@ -68,8 +103,15 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _texts(corpus: Path) -> Iterator[list[str]]:
-    """Yield the texts of a corpus, a batch at a time."""
-    batches = open_table(corpus, ("text",)).iter_batches(DOCUMENTS_PER_BATCH, columns=["text"])
-    for batch in batches:
-        yield batch.column("text").to_pylist()
+def _texts(corpus: Path, limit: int | None) -> Iterator[list[str]]:
+    """Yield the texts of a corpus, a batch at a time, up to `limit` bytes."""
+    table = open_table(corpus, ("text",))
+    batches = table.iter_batches(DOCUMENTS_PER_BATCH, columns=["text"])
+    total = -(-table.metadata.num_rows // DOCUMENTS_PER_BATCH)
+    size = 0
+    for batch in track(batches, "tokenizer: batches of documents", total):
+        texts = batch.column("text").to_pylist()
+        yield texts
+        size += sum(len(text.encode()) for text in texts)
+        if limit is not None and size >= limit:
+            return
