@@ -13,7 +13,7 @@ import pyarrow as pa
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, stream_table
+from scaling_laws.tables import open_table, read_batches, stream_table
 from scaling_laws.tokens import tokenizer
 
 CHARACTERS_PER_BATCH = 2**20
@@ -89,8 +89,8 @@ def encode(
 
 def _documents(corpus: Path) -> Iterator[tuple[str, str]]:
     """Yield name and text of each document."""
-    for group in open_table(corpus).iter_batches(64, columns=["doc_id", "text"]):
-        columns = (group.column(name).to_pylist() for name in ("doc_id", "text"))
+    for batch in read_batches(corpus, ("doc_id", "text"), 64):
+        columns = (batch.column(name).to_pylist() for name in ("doc_id", "text"))
         yield from zip(*columns, strict=True)
 
 

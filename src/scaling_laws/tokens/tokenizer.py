@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table
+from scaling_laws.tables import read_batches
 
 END_OF_TEXT = "<|endoftext|>"
 DOCUMENTS_PER_BATCH = 256
@@ -105,11 +105,9 @@ def sha256(path: Path) -> str:
 
 def _texts(corpus: Path, limit: int | None) -> Iterator[list[str]]:
     """Yield the texts of a corpus, a batch at a time, up to `limit` bytes."""
-    table = open_table(corpus, ("text",))
-    batches = table.iter_batches(DOCUMENTS_PER_BATCH, columns=["text"])
-    total = -(-table.metadata.num_rows // DOCUMENTS_PER_BATCH)
     size = 0
-    for batch in track(batches, "tokenizer: batches of documents", total):
+    batches = read_batches(corpus, ("text",), DOCUMENTS_PER_BATCH)
+    for batch in track(batches, "tokenizer: batches of documents"):
         texts = batch.column("text").to_pylist()
         yield texts
         size += sum(len(text.encode()) for text in texts)
