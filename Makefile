@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format schema lock clean
+.PHONY: help setup demo test bench-corpus lint format schema lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## Make .venv with the pinned packages
 
@@ -22,6 +22,9 @@ demo: $(READY) ## Run the default workflow, from web pages to results/report.htm
 
 test: $(READY) ## Run all tests
 	pytest
+
+bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
+	python benchmarks/corpus.py docs/performance.md
 
 lint: $(READY) ## Check style, types and the workflow
 	ruff check

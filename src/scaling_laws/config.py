@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import date
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from scaling_laws.contact import is_contact
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 
@@ -18,7 +29,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 SAMPLE_CORPORA = ("books", "internet_books", "wikipedia", "common_crawl")
-
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -60,18 +70,25 @@ class Sample(Section):
 class Links(Section):
     """Outbound links of Reddit submissions (paper, section 2.3)."""
 
-    dumps: Literal["sample"] | Annotated[list[Path], Field(min_length=1)] = "sample"
-    """Pushshift submission dumps, one JSON object a line, zstd-compressed; or "sample"."""
+    dumps: Literal["sample"] | Annotated[list[str], Field(min_length=1)] = "sample"
+    """Pushshift submission dumps, one JSON object a line (.zst, .xz, .bz2, .gz, plain), or
+    patterns of their names such as resources/RS_*.zst; or "sample"."""
+    salvage: bool = False
+    """Keep what can be read of a dump that is cut off, instead of stopping."""
     minimum_score: int = 3
-    """Least karma of a submission whose link is kept."""
+    """Least karma of a page that is kept."""
+    score_rule: Literal["max", "sum"] = "max"
+    """Karma of a page: the highest of its submissions, or their sum."""
     first_day: date = date(2005, 6, 23)
     """First day (UTC) of submissions to keep."""
     last_day: date = date(2018, 10, 31)
     """Last day (UTC) of submissions to keep; the paper's extension of WebText ends here."""
     over_18: bool = False
     """Keep links of submissions marked as not safe for work."""
+    blocklist: Path | None = None
+    """Text file of further domains to leave out, one a line."""
     shards: Count = 2
-    """Number of parts that the links are crawled and extracted in, by host."""
+    """Number of parts that the links are crawled and extracted in, by registered domain."""
 
     @model_validator(mode="after")
     def _days_in_order(self) -> Links:
@@ -85,16 +102,18 @@ class Crawl(Section):
 
     proxy: Literal["sample"] | Annotated[str, Field(pattern="^https?://.")] | None = "sample"
     """HTTP proxy as a URL; "sample" for the replay server of the sample web; null for none."""
-    user_agent: Annotated[str, Field(pattern=r"^[\x21-\x7e][\x20-\x7e]*$")] = (
-        "scaling-laws/0.1 (sample web; contact: none)"
-    )
-    """What servers see; name a contact when you crawl the live web."""
+    user_agent: Annotated[str, Field(pattern=r"^[\x21-\x7e][\x20-\x7e]*$")] = "scaling-laws/0.1"
+    """What servers see, and what robots.txt has rules for."""
+    contact: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")] | None = None
+    """E-mail or web address that servers see beside it; off the sample there must be one."""
     concurrency: Count = 32
     """Requests under way at once in one shard."""
-    concurrency_per_host: Count = 8
-    """Requests under way at once to one host."""
+    concurrency_per_host: Annotated[int, Field(ge=1, le=56)] = 8
+    """Requests under way at once to one host, over all shards."""
     delay: Annotated[float, Field(ge=0)] = 0.0
-    """Seconds between two requests to one host."""
+    """Least seconds between two requests to one host, over all shards."""
+    maximum_delay: Annotated[float, Field(ge=0)] = 60.0
+    """Longest wait in seconds that a host may ask for; its links are given up if it asks more."""
     timeout: Annotated[float, Field(gt=0)] = 5.0
     """Seconds after which a response is given up."""
     retries: Annotated[int, Field(ge=0)] = 1
@@ -102,16 +121,44 @@ class Crawl(Section):
     redirects: Annotated[int, Field(ge=0)] = 5
     """Redirects that are followed for one link."""
     maximum_bytes: Count = 4_000_000
-    """Largest body that is kept, in bytes."""
+    """Largest body that is kept, in bytes, compressed or not."""
+    allowed_networks: list[IPvAnyNetwork] = []
+    """Networks that are not public and may be asked nevertheless, such as 10.1.0.0/16."""
+    archives: list[Path] = []
+    """WARC files, such as Common Crawl's, that answer links before the network does."""
+
+    @field_validator("archives")
+    @classmethod
+    def _archives_have_names_of_their_own(cls, archives: list[Path]) -> list[Path]:
+        names = [path.name for path in archives]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two archives are named {name}; rename one")
+        return archives
+
+    @model_validator(mode="after")
+    def _live_web_needs_contact(self) -> Crawl:
+        if self.proxy != "sample" and not is_contact(self.contact):
+            raise ValueError(
+                f"contact = {self.contact}: off the sample web, expected an e-mail or web address "
+                "that the owners of servers can write to"
+            )
+        return self
 
 
 class Extract(Section):
     """How text is taken from pages."""
 
+    engine: Literal["newspaper3k", "trafilatura"] = "newspaper3k"
+    """What finds the article in a page; the paper has Newspaper3k."""
     language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
     """Language of the documents to keep, ISO 639-1."""
     minimum_words: Count = 50
     """Least number of words of a document to keep."""
+    page_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds after which a page is given up."""
+    page_megabytes: Annotated[int, Field(ge=64)] = 1024
+    """Memory in MB that one page may take."""
 
 
 class Dedup(Section):
@@ -122,18 +169,24 @@ class Dedup(Section):
     shingle_words: Count = 5
     """Words in one shingle."""
     permutations: Annotated[int, Field(ge=16)] = 256
-    """Hash functions of a MinHash signature."""
-    miss_probability: Fraction = 1e-6
-    """Greatest chance that a pair exactly at the threshold is not found."""
+    """Length of a MinHash signature."""
+    miss_probability: Fraction = 0.02
+    """Greatest chance that a pair exactly at the threshold is not found. Pairs across the split
+    are found by an exact check as well."""
     seed: Seed = 0
     """Seed of the hash functions."""
+    parts: Annotated[int, Field(ge=1)] = 1
+    """Number of jobs that the search for pairs is divided into."""
 
 
 class Split(Section):
     """The held-out test split (paper, section 2.3)."""
 
     test_fraction: Fraction = 0.05
-    """Share of the clusters of documents that are held out."""
+    """Share of the documents that are held out."""
+    test_tokens: Count | None = None
+    """Size of the test split in tokens, estimated from bytes, in place of the fraction; the paper
+    has 6.6e8. With it a growing corpus does not keep all its test documents."""
     seed: Seed = 0
     """Seed of the assignment."""
 
@@ -141,10 +194,13 @@ class Split(Section):
 class Corpus(Section):
     """Another distribution to evaluate on (paper, section 3.2.2)."""
 
-    format: Literal["jsonl", "wikipedia", "warc"]
-    """JSON Lines with a key `text`, a MediaWiki XML dump (.bz2), or a WARC file of HTML pages."""
+    format: Literal["jsonl", "parquet", "text", "epub", "wikipedia", "warc", "wet"]
+    """JSON Lines or Parquet with `text`, plain text, EPUB, a MediaWiki XML dump, a WARC file of
+    HTML pages, or a WET file of their text."""
     path: Literal["sample"] | Path = "sample"
-    """The file, or "sample"."""
+    """The file or a folder of such files, or "sample"."""
+    maximum_words: Count | None = None
+    """Stop reading after so many words; all when absent."""
     title: str
     """Name in figures and tables."""
 
@@ -163,6 +219,12 @@ class Tokenizer(Section):
 
     vocab_size: Annotated[int, Field(ge=257, le=2**32)] = 1024
     """Entries, the 256 bytes and the end-of-text token included; the paper has 50,257."""
+    training_bytes: Count | None = None
+    """Bytes of the training split that it learns from; all when absent."""
+    file: Path | None = None
+    """A `tokenizer.json` to take as it is, with `vocab_size` entries; absent to train one."""
+    end_of_text: Annotated[str, Field(min_length=1)] = "<|endoftext|>"
+    """The token that closes every document."""
 
 
 class LearningRate(Section):
@@ -397,16 +459,48 @@ def require_files(config: Config) -> None:
     Raises:
         InputError: With a line for each that does not.
     """
-    dumps = [] if config.links.dumps == "sample" else config.links.dumps
-    named = {f"links.dumps.{place}": path for place, path in enumerate(dumps)}
-    for name, corpus in config.corpora.items():
-        if isinstance(corpus.path, Path):
-            named[f"corpora.{name}.path"] = corpus.path
-    absent = [
+    named = {f"crawl.archives.{place}": path for place, path in enumerate(config.crawl.archives)}
+    for key, file in {
+        "links.blocklist": config.links.blocklist,
+        "tokenizer.file": config.tokenizer.file,
+    }.items():
+        if file is not None:
+            named[key] = file
+    _, absent = _find_dumps(config)
+    absent += [
         f"config: {key} = {path}: no such file" for key, path in named.items() if not path.is_file()
+    ]
+    absent += [
+        f"config: corpora.{name}.path = {corpus.path}: no such file or folder"
+        for name, corpus in config.corpora.items()
+        if isinstance(corpus.path, Path) and not corpus.path.exists()
     ]
     if absent:
         raise InputError("\n".join(absent))
+
+
+def dump_files(config: Config) -> dict[str, Path]:
+    """Return the dumps by name, such as RS_2017-11, under which their links are kept."""
+    return _find_dumps(config)[0]
+
+
+def _find_dumps(config: Config) -> tuple[dict[str, Path], list[str]]:
+    """Return the dumps by name, and what is wrong with the names and patterns."""
+    found: dict[str, Path] = {}
+    faults = []
+    patterns = [] if config.links.dumps == "sample" else config.links.dumps
+    for place, pattern in enumerate(patterns):
+        key = f"config: links.dumps.{place} = {pattern}"
+        for path in map(Path, sorted(glob(pattern)) or [pattern]):
+            name = path.name.partition(".")[0]
+            if not path.is_file():
+                faults.append(f"{key}: no such file")
+            elif not re.fullmatch(r"[\w-]+", name):
+                faults.append(f"{key}: found {path.name}, expected letters, digits, _ and -")
+            elif found.get(name, path) != path:
+                faults.append(f"{key}: {path} and {found[name]} have one name; rename one")
+            found[name] = path
+    return found, faults
 
 
 def resolve(*, settings: str, output: Path) -> None:

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
+from scaling_laws.progress import track
+
+GROUP_ROWS = 1000
 
 
 def open_table(path: Path, columns: Sequence[str] = ()) -> pq.ParquetFile:
@@ -66,20 +69,22 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 class TableWriter:
     """A Parquet file that grows row by row, in row groups of a fixed number of rows.
 
-    Equal rows in equal order give equal bytes, and no more than a row group is held in memory.
+    Equal rows in equal order give equal bytes, and no more than a row group is held in memory: as
+    one flat list of cells, because as many tuples would keep the garbage collector busy.
     """
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
         """Write to `writer`."""
-        self._writer, self._schema, self._rows_per_group = writer, schema, rows_per_group
-        self._rows: list[Sequence[Any]] = []
+        self._writer, self._schema = writer, schema
+        self._cells: list[Any] = []
+        self._full = rows_per_group * len(schema)
         self.rows = 0
 
     def append(self, row: Sequence[Any]) -> None:
         """Add a row, its values in the order of the schema."""
-        self._rows.append(row)
+        self._cells.extend(row)
         self.rows += 1
-        if len(self._rows) == self._rows_per_group:
+        if len(self._cells) == self._full:
             self.flush()
 
     def extend(self, rows: Iterable[Sequence[Any]]) -> None:
@@ -89,22 +94,63 @@ class TableWriter:
 
     def flush(self) -> None:
         """Write the rows that are held as a row group."""
-        if self._rows:
-            columns = zip(*self._rows, strict=True)
-            arrays = [
-                pa.array(column, field.type)
-                for column, field in zip(columns, self._schema, strict=True)
+        if self._cells:
+            width = len(self._schema)
+            columns = [
+                pa.array(self._cells[place::width], field.type)
+                for place, field in enumerate(self._schema)
             ]
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-            self._rows = []
+            self._cells.clear()
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
 
 @contextmanager
 def stream_table(
-    path: Path, schema: pa.Schema, rows_per_group: int = 1000
+    path: Path, schema: pa.Schema, rows_per_group: int = GROUP_ROWS
 ) -> Iterator[TableWriter]:
     """Yield a writer of the Parquet file `path`, which is there when the block has succeeded."""
     with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         table = TableWriter(writer, schema, rows_per_group)
         yield table
         table.flush()
+
+
+def concat(tables: list[Path], *, output: Path) -> None:
+    """Write the rows of several tables with the same columns into one, in the order given.
+
+    Args:
+        tables: Parquet files.
+        output: Parquet file of all their rows.
+
+    Raises:
+        InputError: When there is no table, one is missing, or two have other columns or types.
+    """
+    if not tables:
+        raise InputError("concat: no tables; name one at least")
+    schema = open_table(tables[0]).schema_arrow.remove_metadata()
+    for path in tables:
+        require_schema(open_table(path).schema_arrow, schema, path)
+    with atomic(output) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        rest = schema.empty_table()
+        for path in track(tables, "concat: tables", len(tables)):
+            for batch in read_batches(path, schema.names, GROUP_ROWS):
+                rest = pa.concat_tables([rest, pa.Table.from_batches([batch], schema)])
+                if len(rest) >= GROUP_ROWS:
+                    writer.write_table(rest.slice(0, GROUP_ROWS).combine_chunks())
+                    rest = rest.slice(GROUP_ROWS)
+        if len(rest):
+            writer.write_table(rest.combine_chunks())
+
+
+def require_schema(found: pa.Schema, expected: pa.Schema, path: Path) -> None:
+    """Check that a table has the columns and types that are expected.
+
+    Raises:
+        InputError: When it has others.
+    """
+    if not found.equals(expected):
+        one, other = (
+            ", ".join(f"{field.name} ({field.type})" for field in schema)
+            for schema in (found, expected)
+        )
+        raise InputError(f"{path}: found the columns {one}; expected {other}")

@@ -50,7 +50,7 @@ def test_the_overview_lists_every_command_and_imports_no_stage():
     assert all(f"  {command} " in done.stdout for command in cli.COMMANDS)
     code = (
         "import sys; from scaling_laws.cli import overview; overview();"
-        "print([m for m in ('torch', 'pandas', 'scipy', 'scrapy') if m in sys.modules])"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'aiohttp') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling_laws.config import require_files, resolve, schema, validate
+from scaling_laws.config import dump_files, require_files, resolve, schema, validate
 from scaling_laws.errors import InputError
 from scaling_laws.studies.grid import runs
 
@@ -92,7 +92,39 @@ def test_files_that_are_named_and_not_there_are_refused(default, tmp_path):
         require_files(validate(default))
     dump, other = str(error.value).splitlines()
     assert dump == f"config: links.dumps.0 = {tmp_path}/none.zst: no such file"
-    assert other == f"config: corpora.b.path = {gone}: no such file"
+    assert other == f"config: corpora.b.path = {gone}: no such file or folder"
+
+
+def test_dumps_may_be_named_by_a_pattern_and_each_has_a_name_of_its_own(default, tmp_path):
+    for name in ("RS_2017-11.zst", "RS_2005-12.bz2", "a/RS_2005-12.xz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    put(default, "links.dumps", [f"{tmp_path}/RS_*"])
+    found = dump_files(validate(default))
+    assert found == {
+        "RS_2005-12": tmp_path / "RS_2005-12.bz2",
+        "RS_2017-11": tmp_path / "RS_2017-11.zst",
+    }
+    put(default, "links.dumps", [f"{tmp_path}/RS_*", f"{tmp_path}/a/*"])
+    with pytest.raises(InputError, match=r"links\.dumps\.1 .*RS_2005-12\.bz2 have one name"):
+        require_files(validate(default))
+
+
+@pytest.mark.parametrize(
+    "contact", [None, "me", "me@sample.invalid", "http://www.crawler.example/about", "a@b"]
+)
+def test_the_live_web_is_not_crawled_without_a_contact(default, contact):
+    put(default, "crawl.contact", contact)
+    put(default, "crawl.proxy", None)
+    with pytest.raises(InputError, match="off the sample web, expected an e-mail or web address"):
+        validate(default)
+
+
+@pytest.mark.parametrize("contact", ["me@university.edu", "https://lab.org/crawler?a=b"])
+def test_a_contact_is_an_address_that_can_be_reached(default, contact):
+    put(default, "crawl.contact", contact)
+    put(default, "crawl.proxy", "http://proxy:3128")
+    assert validate(default).crawl.contact == contact
 
 
 def test_a_law_cannot_be_fitted_to_an_unknown_study(default):
@@ -165,6 +197,10 @@ def test_overlays_are_valid_and_keep_their_results_apart(default, overlay):
     changes = yaml.safe_load((ROOT / "config" / overlay).read_text())
     for section, values in changes.items():
         default[section] = default[section] | values if isinstance(values, dict) else values
+    if default["crawl"]["contact"] is None:  # the paper's corpus is crawled with the user's own
+        with pytest.raises(InputError, match=r"crawl = .* contact = None: off the sample web"):
+            validate(default)
+        default["crawl"]["contact"] = "someone@university.edu"
     assert validate(default).results != "results"
 
 

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, the run table, and the code that a stage runs.
 import json
+import re
 import shlex
 import sys
 from functools import lru_cache
@@ -22,24 +23,36 @@ except InputError as error:
 RESULTS = settings.results
 RUNS = grid.runs(settings)
 SHARDS = range(settings.links.shards)
+PARTS = range(settings.dedup.parts)
+ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}
 EVALUATION_CORPORA = ["test", *settings.corpora]
 TABLES = ["runs", "curves", "evaluations", "positions"]
 STUDIES = [name for name, study in settings.studies if study is not None]
 DRAWN_FIGURES = drawable(STUDIES, settings.fits.laws)
-SAMPLE_DUMPS = [
-    "<results>/sample/RS_2017-11.zst",
-    "<results>/sample/RS_2018-03.zst",
-]
+SAMPLE_DUMPS = {
+    "RS_2017-11": "<results>/sample/RS_2017-11.zst",
+    "RS_2018-03": "<results>/sample/RS_2018-03.zst",
+}
 SAMPLE_CORPORA = {
     "books": "<results>/sample/books.jsonl",
     "internet_books": "<results>/sample/internet_books.jsonl",
     "wikipedia": "<results>/sample/wikipedia.xml.bz2",
     "common_crawl": "<results>/sample/common_crawl.warc.gz",
 }
+DUMPS = (
+    SAMPLE_DUMPS
+    if settings.links.dumps == "sample"
+    else {
+        name: str(path) for name, path in configuration.dump_files(settings).items()
+    }
+)
 
 
 wildcard_constraints:
+    dump="|".join(DUMPS),
+    archive="|".join(map(re.escape, ARCHIVES)) or "none",
     shard=r"\d+",
+    part=r"\d+",
     corpus="|".join(["train", *EVALUATION_CORPORA]),
     run="|".join(RUNS) or "none",
     study="|".join(STUDIES) or "none",
@@ -84,13 +97,16 @@ def source_file(module):
 # string for a wildcard.
 
 
-def options(section, leave_out=frozenset()):
+def options(section, only=None, leave_out=None):
     """Return the function that gives a section of the configuration as command line options."""
     words = []
-    for key, value in section.model_dump(mode="json", exclude=leave_out).items():
+    values = section.model_dump(mode="json", include=only, exclude=leave_out)
+    for key, value in values.items():
         flag = f"--{key.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            words += [word for entry in value for word in (flag, str(entry))]
         elif value is not None:
             words += [flag, str(value)]
     text = shlex.join(words)
@@ -104,17 +120,31 @@ def get_settings(wildcards):
 # Inputs and parameters of corpus.smk
 
 
-def get_dumps(wildcards):
-    dumps = settings.links.dumps
-    return SAMPLE_DUMPS if dumps == "sample" else [str(path) for path in dumps]
+def get_dump(wildcards):
+    return DUMPS[wildcards.dump]
+
+
+def get_blocklist(wildcards):
+    return str(settings.links.blocklist) if settings.links.blocklist else []
+
+
+def get_archive(wildcards):
+    return ARCHIVES[wildcards.archive]
 
 
 def get_site(wildcards):
     return "<results>/sample/site.parquet" if settings.crawl.proxy == "sample" else []
 
 
-def get_site_option(wildcards, input):
-    return f"--site {input.site}" if input.site else ""
+def given(flag, name):
+    """Return the function that gives the option for an input's files, if there are any."""
+    return lambda wildcards, input: " ".join(
+        f"{flag} {shlex.quote(path)}" for path in _paths(input.get(name, []))
+    )
+
+
+def _paths(files):
+    return [files] if isinstance(files, str) else files
 
 
 def get_source(wildcards):
@@ -122,11 +152,16 @@ def get_source(wildcards):
     return SAMPLE_CORPORA[wildcards.corpus] if path == "sample" else str(path)
 
 
-def get_format(wildcards):
-    return settings.corpora[wildcards.corpus].format
+def get_corpus_options(wildcards):
+    corpus = settings.corpora[wildcards.corpus]
+    return options(corpus, only={"format", "maximum_words"})(wildcards)
 
 
 # Inputs and parameters of tokens.smk
+
+
+def get_tokenizer_file(wildcards):
+    return str(settings.tokenizer.file) if settings.tokenizer.file else []
 
 
 def get_documents(wildcards):

@@ -5,33 +5,112 @@
 rule links:
     input:
         code=sources("corpus.links"),
-        dumps=get_dumps,
+        dump=get_dump,
+        blocklist=get_blocklist,
     output:
-        links="<results>/links/links.parquet",
-        rejected="<results>/links/rejected.parquet",
+        submissions="<results>/links/dumps/{dump}.parquet",
+        rejected="<results>/links/dumps/{dump}.rejected.parquet",
     log:
-        "<logs>/links.log",
+        "<logs>/links/{dump}.log",
     benchmark:
-        "<benchmarks>/links.tsv"
+        "<benchmarks>/links/{dump}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=3000, # a dump is decompressed with a window of 2 GiB
+        runtime=720,
+    params:
+        blocklist=given("--blocklist", "blocklist"),
+        options=options(
+            settings.links,
+            only={"first_day", "last_day", "over_18", "shards", "salvage"},
+        ),
+    message:
+        "Select links of {wildcards.dump}; progress in {log}"
+    shell:
+        "scaling-laws links {input.dump:q} --output {output.submissions}"
+        " --rejected {output.rejected} {params.blocklist} {params.options} &> {log}"
+
+
+rule merge_links:
+    input:
+        code=sources("corpus.links"),
+        submissions=expand("<results>/links/dumps/{dump}.parquet", dump=DUMPS),
+    output:
+        links="<results>/links/shards/{shard}.parquet",
+        rejected="<results>/links/shards/{shard}.rejected.parquet",
+    log:
+        "<logs>/merge_links/{shard}.log",
+    benchmark:
+        "<benchmarks>/merge_links/{shard}.tsv"
     conda:
         "../../envs/text.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        options=options(settings.links, leave_out={"dumps"}),
+        options=options(settings.links, only={"minimum_score", "score_rule"}),
     message:
-        "Select links from {input.dumps}"
+        "Merge the links of shard {wildcards.shard}"
     shell:
-        "scaling-laws links {input.dumps} --output {output.links} --rejected {output.rejected}"
-        " {params.options} &> {log}"
+        "scaling-laws merge-links {input.submissions} --shard {wildcards.shard}"
+        " --output {output.links} --rejected {output.rejected} {params.options} &> {log}"
+
+
+rule gather_links:
+    input:
+        code=sources("tables"),
+        links=expand("<results>/links/shards/{shard}.parquet", shard=SHARDS),
+        rejected=[
+            *expand("<results>/links/dumps/{dump}.rejected.parquet", dump=DUMPS),
+            *expand("<results>/links/shards/{shard}.rejected.parquet", shard=SHARDS),
+        ],
+    output:
+        links="<results>/links/links.parquet",
+        rejected="<results>/links/rejected.parquet",
+    log:
+        "<logs>/gather_links.log",
+    benchmark:
+        "<benchmarks>/gather_links.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    message:
+        "Gather the links and the rejected submissions of all shards"
+    shell:
+        "(scaling-laws concat {input.links} --output {output.links} &&"
+        " scaling-laws concat {input.rejected} --output {output.rejected}) &> {log}"
+
+
+rule index_archive:
+    input:
+        code=sources("corpus.archives"),
+        warc=get_archive,
+    output:
+        "<results>/crawl/archives/{archive}.parquet",
+    log:
+        "<logs>/index_archive/{archive}.log",
+    benchmark:
+        "<benchmarks>/index_archive/{archive}.tsv"
+    conda:
+        "../../envs/crawl.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    message:
+        "Index the pages of {wildcards.archive}"
+    shell:
+        "scaling-laws index-archive {input.warc:q} --output {output} &> {log}"
 
 
 rule crawl:
     input:
         code=sources("corpus.crawl"),
-        links="<results>/links/links.parquet",
+        links="<results>/links/shards/{shard}.parquet",
         site=get_site,
+        archives=expand("<results>/crawl/archives/{archive}.parquet", archive=ARCHIVES),
     output:
         warc="<results>/crawl/{shard}.warc.gz",
         outcomes="<results>/crawl/{shard}.parquet",
@@ -45,14 +124,39 @@ rule crawl:
         mem_mb=2000,
         runtime=1440,
     params:
-        site=get_site_option,
-        options=options(settings.crawl),
+        # What the shards share, so that they are polite together; it holds no results.
+        hosts=f"{RESULTS}/crawl/hosts.lock",
+        site=given("--site", "site"),
+        archives=given("--archives", "archives"),
+        options=options(settings.crawl, leave_out={"archives"}),
     message:
         "Crawl shard {wildcards.shard}; progress in {log}"
     shell:
-        "scaling-laws crawl {input.links} --shard {wildcards.shard}"
-        " --warc {output.warc} --outcomes {output.outcomes}"
-        " {params.site} {params.options} &> {log}"
+        "scaling-laws crawl {input.links} --warc {output.warc} --outcomes {output.outcomes}"
+        " --hosts {params.hosts} {params.site} {params.archives} {params.options} &> {log}"
+
+
+rule outcomes:
+    input:
+        code=sources("corpus.outcomes"),
+        outcomes=expand("<results>/crawl/{shard}.parquet", shard=SHARDS),
+    output:
+        reasons="<results>/crawl/outcomes.csv",
+        hosts="<results>/crawl/hosts.csv",
+    log:
+        "<logs>/outcomes.log",
+    benchmark:
+        "<benchmarks>/outcomes.tsv"
+    conda:
+        "../../envs/crawl.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    message:
+        "Count what became of the links, by reason and by host"
+    shell:
+        "scaling-laws outcomes {input.outcomes} --reasons {output.reasons}"
+        " --hosts {output.hosts} &> {log}"
 
 
 rule extract:
@@ -81,14 +185,94 @@ rule extract:
         " --rejected {output.rejected} --workers {threads} {params.options} &> {log}"
 
 
+rule signatures:
+    input:
+        code=sources("corpus.minhash"),
+        documents="<results>/documents/{shard}.parquet",
+        links="<results>/links/shards/{shard}.parquet",
+    output:
+        "<results>/dedup/signatures/{shard}.parquet",
+    log:
+        "<logs>/signatures/{shard}.log",
+    benchmark:
+        "<benchmarks>/signatures/{shard}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        options=options(settings.dedup, leave_out={"parts"}),
+    message:
+        "Compute the MinHash signatures of shard {wildcards.shard}"
+    shell:
+        "scaling-laws signatures {input.documents} --links {input.links} --output {output}"
+        " {params.options} &> {log}"
+
+
+rule buckets:
+    input:
+        code=sources("corpus.minhash"),
+        signatures=expand("<results>/dedup/signatures/{shard}.parquet", shard=SHARDS),
+    output:
+        "<results>/dedup/pairs/{part}.parquet",
+    log:
+        "<logs>/buckets/{part}.log",
+    benchmark:
+        "<benchmarks>/buckets/{part}.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        parts=len(PARTS),
+    message:
+        "Find pairs of documents that may be alike, part {wildcards.part}"
+    shell:
+        "scaling-laws buckets {input.signatures} --part {wildcards.part} --parts {params.parts}"
+        " --output {output} &> {log}"
+
+
+rule clusters:
+    input:
+        code=sources("corpus.clusters"),
+        documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
+        signatures=expand("<results>/dedup/signatures/{shard}.parquet", shard=SHARDS),
+        pairs=expand("<results>/dedup/pairs/{part}.parquet", part=PARTS),
+    output:
+        kept="<results>/dedup/kept.parquet",
+        duplicates="<results>/corpus/duplicates.parquet",
+    log:
+        "<logs>/clusters.log",
+    benchmark:
+        "<benchmarks>/clusters.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=720,
+    params:
+        signatures=given("--signatures", "signatures"),
+        pairs=given("--pairs", "pairs"),
+        options=options(settings.dedup, only={"threshold", "shingle_words"}),
+        split=options(settings.split, only={"test_fraction", "test_tokens"}),
+        seed=settings.split.seed,
+    message:
+        "Verify the pairs, and choose one document of each cluster"
+    shell:
+        "scaling-laws clusters {input.documents} {params.signatures} {params.pairs}"
+        " --output {output.kept} --duplicates {output.duplicates}"
+        " {params.options} {params.split} --split-seed {params.seed} &> {log}"
+
+
 rule dedup:
     input:
         code=sources("corpus.dedup"),
         documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
-        links="<results>/links/links.parquet",
+        kept="<results>/dedup/kept.parquet",
     output:
-        documents="<results>/corpus/documents.parquet",
-        duplicates="<results>/corpus/duplicates.parquet",
+        "<results>/corpus/documents.parquet",
     log:
         "<logs>/dedup.log",
     benchmark:
@@ -96,16 +280,12 @@ rule dedup:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
-    params:
-        options=options(settings.dedup),
+        mem_mb=4000,
+        runtime=720,
     message:
-        "Drop duplicates"
+        "Leave the duplicates out"
     shell:
-        "scaling-laws dedup {input.documents} --links {input.links}"
-        " --output {output.documents} --duplicates {output.duplicates}"
-        " {params.options} &> {log}"
+        "scaling-laws dedup {input.documents} --kept {input.kept} --output {output} &> {log}"
 
 
 rule split:
@@ -115,6 +295,8 @@ rule split:
     output:
         train="<results>/corpus/train.parquet",
         test="<results>/corpus/test.parquet",
+        leaks="<results>/corpus/leaks.parquet",
+        report="<results>/corpus/split.json",
     log:
         "<logs>/split.log",
     benchmark:
@@ -122,15 +304,17 @@ rule split:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=8000,
+        runtime=720,
     params:
-        options=options(settings.split),
+        dedup=options(settings.dedup, only={"threshold", "shingle_words"}),
+        decontaminate=options(settings.decontaminate, only={"ngram_words"}),
     message:
-        "Hold out the test split"
+        "Hold out the test split, and check it for leaks"
     shell:
         "scaling-laws split {input.documents} --train {output.train} --test {output.test}"
-        " {params.options} &> {log}"
+        " --leaks {output.leaks} --report {output.report} --workers {threads}"
+        " {params.dedup} {params.decontaminate} &> {log}"
 
 
 rule evaluation_corpus:
@@ -151,12 +335,12 @@ rule evaluation_corpus:
         mem_mb=4000,
         runtime=240,
     params:
-        format=get_format,
+        corpus=get_corpus_options,
         language=settings.extract.language,
         options=options(settings.decontaminate),
     message:
         "Read the corpus {wildcards.corpus}; progress in {log}"
     shell:
-        "scaling-laws corpus {wildcards.corpus} --source {input.source} --format {params.format}"
+        "scaling-laws corpus {wildcards.corpus} --source {input.source:q} {params.corpus}"
         " --train {input.train} --output {output.documents} --rejected {output.rejected}"
         " --language {params.language} --workers {threads} {params.options} &> {log}"

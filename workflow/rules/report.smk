@@ -44,10 +44,11 @@ rule report:
         plan="<results>/plan/runs.tsv",
         links=multiext("<results>/links/", "links.parquet", "rejected.parquet"),
         outcomes=expand("<results>/crawl/{shard}.parquet", shard=SHARDS),
+        reasons=multiext("<results>/crawl/", "outcomes.csv", "hosts.csv"),
         documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
         corpus=expand(
             "<results>/corpus/{name}.parquet",
-            name=["documents", "duplicates", "train", "test"],
+            name=["documents", "duplicates", "train", "test", "leaks"],
         ),
         corpora=expand("<results>/corpora/{name}.parquet", name=settings.corpora),
         tokens=expand(

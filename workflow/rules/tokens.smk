@@ -6,6 +6,7 @@ rule tokenizer:
     input:
         code=sources("tokens.tokenizer"),
         train="<results>/corpus/train.parquet",
+        file=get_tokenizer_file,
     output:
         "<results>/tokens/tokenizer.json",
     log:
@@ -19,12 +20,13 @@ rule tokenizer:
         mem_mb=8000,
         runtime=240,
     params:
-        options=options(settings.tokenizer),
+        file=given("--file", "file"),
+        options=options(settings.tokenizer, leave_out={"file"}),
     message:
         "Train the byte-pair encoding"
     shell:
         "RAYON_NUM_THREADS={threads} scaling-laws tokenizer {input.train} --output {output}"
-        " {params.options} &> {log}"
+        " {params.file} {params.options} &> {log}"
 
 
 rule encode:
@@ -43,11 +45,14 @@ rule encode:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=2000,
+        runtime=720,
+    params:
+        options=options(settings.tokenizer, only={"end_of_text"}),
     message:
         "Encode {wildcards.corpus}"
     shell:
         "RAYON_NUM_THREADS={threads} scaling-laws encode {input.documents}"
         " --tokenizer-file {input.tokenizer} --output {output.tokens}"
-        " --summary {output.summary} --documents {output.documents} &> {log}"
+        " --summary {output.summary} --documents {output.documents}"
+        " {params.options} &> {log}"

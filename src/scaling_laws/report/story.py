@@ -44,6 +44,7 @@ def data_story(results: Path, shown: Contents) -> Story:
     count("Pages rejected", "documents/*.rejected.parquet", shown.shards, by="reason")
     count("Documents after deduplication", "corpus/documents.parquet")
     count("Duplicates dropped", "corpus/duplicates.parquet", by="kind")
+    count("Near duplicates of test documents dropped from training", "corpus/leaks.parquet")
     count("Documents for training", "corpus/train.parquet")
     count("Documents held out for testing", "corpus/test.parquet")
     for path in _current(results, "corpora/*.parquet", shown.corpora):
