@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import date
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -491,7 +490,9 @@ def _find_dumps(config: Config) -> tuple[dict[str, Path], list[str]]:
     patterns = [] if config.links.dumps == "sample" else config.links.dumps
     for place, pattern in enumerate(patterns):
         key = f"config: links.dumps.{place} = {pattern}"
-        for path in map(Path, sorted(glob(pattern)) or [pattern]):
+        named = Path(pattern)
+        matching = sorted(Path(named.anchor).glob(str(named.relative_to(named.anchor))))
+        for path in matching or [named]:
             name = path.name.partition(".")[0]
             if not path.is_file():
                 faults.append(f"{key}: no such file")

@@ -16,6 +16,7 @@ from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
 GROUP_ROWS = 1000
+GROUP_CHARACTERS = 2**25
 
 
 def open_table(path: Path, columns: Sequence[str] = ()) -> pq.ParquetFile:
@@ -69,8 +70,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 class TableWriter:
     """A Parquet file that grows row by row, in row groups of a fixed number of rows.
 
-    Equal rows in equal order give equal bytes, and no more than a row group is held in memory: as
-    one flat list of cells, because as many tuples would keep the garbage collector busy.
+    A row group with much text ends early. Equal rows in equal order give equal bytes, and no more
+    than a row group is held in memory: as one flat list of cells, because as many tuples would
+    keep the garbage collector busy.
     """
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
@@ -78,22 +80,27 @@ class TableWriter:
         self._writer, self._schema = writer, schema
         self._cells: list[Any] = []
         self._full = rows_per_group * len(schema)
+        self._characters = 0
         self.rows = 0
 
     def append(self, row: Sequence[Any]) -> None:
         """Add a row, its values in the order of the schema."""
         self._cells.extend(row)
+        self._characters += sum(len(cell) for cell in row if isinstance(cell, str))
         self.rows += 1
-        if len(self._cells) == self._full:
-            self.flush()
+        if len(self._cells) == self._full or self._characters >= GROUP_CHARACTERS:
+            self._write()
 
     def extend(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows."""
         for row in rows:
             self.append(row)
 
-    def flush(self) -> None:
-        """Write the rows that are held as a row group."""
+    def close(self) -> None:
+        """Write the rows that are left."""
+        self._write()
+
+    def _write(self) -> None:
         if self._cells:
             width = len(self._schema)
             columns = [
@@ -101,6 +108,7 @@ class TableWriter:
                 for place, field in enumerate(self._schema)
             ]
             self._cells.clear()
+            self._characters = 0
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
 
@@ -112,7 +120,7 @@ def stream_table(
     with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         table = TableWriter(writer, schema, rows_per_group)
         yield table
-        table.flush()
+        table.close()
 
 
 def concat(tables: list[Path], *, output: Path) -> None:

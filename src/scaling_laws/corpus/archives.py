@@ -23,7 +23,7 @@ from scaling_laws.corpus.warc import (
 )
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, stream_table
+from scaling_laws.tables import GROUP_ROWS, read_batches, stream_table
 
 INDEX = pa.schema(
     {
@@ -96,7 +96,7 @@ def find_archived(indexes: Sequence[Path], pages: pa.Array) -> list[tuple[int, A
     found: dict[int, Archived] = {}
     sizes: dict[str, int] = {}
     for index in indexes:
-        for batch in open_table(index, INDEX.names).iter_batches(columns=INDEX.names):
+        for batch in read_batches(index, INDEX.names, GROUP_ROWS):
             files = pa.Table.from_batches([batch]).group_by(["archive", "archive_bytes"])
             for file in files.aggregate([]).to_pylist():
                 _check_size(index, file["archive"], file["archive_bytes"], sizes)

@@ -1,44 +1,33 @@
-"""Text of crawled pages, by Newspaper3k as in the paper (section 2.3)."""
+"""Text of crawled pages (paper, section 2.3)."""
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+import time
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
-import pandas as pd
-import py3langid
-from newspaper import Article
-from w3lib.encoding import html_to_unicode
+import pyarrow as pa
 
-from scaling_laws.corpus.warc import Page, read_pages
+from scaling_laws.corpus.pages import PAGE_MEGABYTES, PAGE_SECONDS, Engine, extract_pages
+from scaling_laws.corpus.text import Document
+from scaling_laws.corpus.warc import read_pages
 from scaling_laws.progress import track
-from scaling_laws.tables import write_table
+from scaling_laws.tables import stream_table
 
-PAGES_PER_TASK = 8
-
-
-class Document(NamedTuple):
-    """The text of a page."""
-
-    doc_id: str
-    url_id: str
-    url: str
-    title: str
-    text: str
-    language: str
-    words: int
-
-
-class Rejection(NamedTuple):
-    """A page that gives no document, and why."""
-
-    url_id: str
-    reason: str
+DOCUMENTS = pa.schema(
+    {
+        "doc_id": pa.string(),
+        "url_id": pa.string(),
+        "url": pa.string(),
+        "title": pa.string(),
+        "text": pa.string(),
+        "language": pa.string(),
+        "words": pa.int64(),
+        "mojibake": pa.int64(),
+        "control_characters": pa.int64(),
+    }
+)
+REJECTED = pa.schema({"url_id": pa.string(), "url": pa.string(), "reason": pa.string()})
 
 
 def extract(
@@ -46,86 +35,65 @@ def extract(
     *,
     output: Path,
     rejected: Path,
+    engine: Engine = "newspaper3k",
     language: str = "en",
     minimum_words: int = 50,
+    page_seconds: float = PAGE_SECONDS,
+    page_megabytes: int = PAGE_MEGABYTES,
     workers: int = 1,
 ) -> dict[str, object]:
     """Extract the documents of one shard of crawled pages.
 
+    Rows stand in the order of the pages, whatever the number of workers. A text is brought into
+    normal form: Unicode's NFC, line ends made newlines, control characters removed. Signs of a
+    wrong decoding are counted in the column `mojibake`, and left.
+
+    A page that hangs, takes too much memory or crashes its worker is lost, with the reason
+    `timeout`, `memory` or `crashed`; one that a parser fails on, with `failed:` and the error.
+
     Args:
         warc: WARC file of the shard; each response names its link in `X-Url-Id`.
-        output: Parquet file of the documents, by doc_id.
+        output: Parquet file of the documents.
         rejected: Parquet file of the pages that gave none, with the reason.
+        engine: What finds the text in a page; the paper took "newspaper3k".
         language: Language to keep, ISO 639-1.
         minimum_words: Least number of words to keep.
+        page_seconds: Time that a page may take.
+        page_megabytes: Memory that a page may take (MiB); past half of it, a page is given up.
         workers: Processes that extract.
 
     Raises:
-        InputError: When the WARC file is damaged.
+        InputError: When the WARC file is damaged, or the engine does not know the language.
     """
-    outcomes = list(extract_pages(read_pages(warc), language, minimum_words, workers))
-    documents = pd.DataFrame(
-        [outcome for outcome in outcomes if isinstance(outcome, Document)],
-        columns=Document._fields,
+    started = time.monotonic()
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    outcomes = extract_pages(
+        read_pages(warc),
+        engine=engine,
+        language=language,
+        minimum_words=minimum_words,
+        page_seconds=page_seconds,
+        page_megabytes=page_megabytes,
+        workers=workers,
     )
-    failures = pd.DataFrame(
-        [outcome for outcome in outcomes if isinstance(outcome, Rejection)],
-        columns=Rejection._fields,
-    )
-    write_table(documents.sort_values("doc_id"), output)
-    write_table(failures.sort_values("url_id"), rejected)
+    with stream_table(output, DOCUMENTS) as documents, stream_table(rejected, REJECTED) as failures:
+        for outcome in track(outcomes, "extract: pages"):
+            if isinstance(outcome, Document):
+                documents.append(outcome)
+                counts["words"] += outcome.words
+                counts["control_characters"] += outcome.control_characters
+                counts["with_mojibake"] += outcome.mojibake > 0
+            else:
+                failures.append(outcome)
+                reasons[outcome.reason] += 1
+    pages = documents.rows + failures.rows
     return {
-        "pages": len(outcomes),
-        "documents": len(documents),
-        "words": int(documents["words"].sum()),
-        "rejected": failures["reason"].value_counts().to_dict(),
+        "pages": pages,
+        "documents": documents.rows,
+        "words": counts["words"],
+        "rejected": dict(reasons.most_common()),
+        "control_characters_removed": counts["control_characters"],
+        "documents_with_mojibake": counts["with_mojibake"],
+        "pages_per_second": round(pages / (time.monotonic() - started), 1),
     }
-
-
-def extract_pages(
-    pages: Iterable[Page], language: str, minimum_words: int, workers: int
-) -> Iterator[Document | Rejection]:
-    """Yield a document or a rejection for each page, in the order of the pages."""
-    one = partial(extract_page, language=language, minimum_words=minimum_words)
-    if workers == 1:
-        yield from track(map(one, pages), "extract: pages")
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from track(pool.map(one, pages, chunksize=PAGES_PER_TASK), "extract: pages")
-
-
-def extract_page(page: Page, language: str, minimum_words: int) -> Document | Rejection:
-    """Return the document in a page, or why there is none."""
-    _, html = html_to_unicode(page.content_type, page.body)
-    if not html.strip():
-        return Rejection(page.url_id, "no_text")
-    # The language is given, not read from the page: newspaper would load a tokeniser for it.
-    article = Article(page.url, language=language, fetch_images=False)
-    try:
-        article.set_html(html)
-        article.parse()
-    except (
-        Exception
-    ) as error:  # newspaper raises whatever its parsers raise; the page is lost, not the shard
-        return Rejection(page.url_id, f"failed: {type(error).__name__}")
-    text = unicodedata.normalize("NFC", article.text).strip()
-    words = len(text.split())
-    if words == 0:
-        return Rejection(page.url_id, "no_text")
-    if words < minimum_words:
-        return Rejection(page.url_id, "short")
-    found, _ = py3langid.classify(text)
-    if found != language:
-        return Rejection(page.url_id, f"language: {found}")
-    return Document(
-        document_id(page.url_id, text), page.url_id, page.url, article.title, text, found, words
-    )
-
-
-def document_id(source: str, text: str) -> str:
-    """Return the name of a text from a link or file: 128 bits of SHA-256 in hexadecimal.
-
-    It is made with the link, not the final address: two links that lead to one page are two
-    documents, one of them an exact duplicate.
-    """
-    return hashlib.sha256(f"{source}\n{text}".encode()).hexdigest()[:32]

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from scaling_laws.corpus.addresses import hosts_of
-from scaling_laws.corpus.journal import OUTCOMES
 from scaling_laws.output import atomic
-from scaling_laws.tables import open_table
+from scaling_laws.tables import GROUP_ROWS, read_batches
 
 WORDS = (
     *("ok", "robots", "http_error", "timeout", "too_large", "wrong_type", "blocked_address"),
@@ -38,7 +37,7 @@ def outcomes(tables: list[Path], *, reasons: Path, hosts: Path) -> dict[str, obj
     by_reason: Counter[tuple[str, str]] = Counter()
     by_host: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path in tables:
-        for batch in open_table(path, OUTCOMES.names).iter_batches(columns=list(COLUMNS)):
+        for batch in read_batches(path, COLUMNS, GROUP_ROWS):
             found = batch.to_pydict()
             found_hosts = hosts_of(batch["url"]).to_pylist()
             by_reason.update(zip(found["outcome"], map(grouped, found["detail"]), strict=True))
