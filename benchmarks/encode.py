@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import median
 
 import pandas as pd
-from bars import Bar, cpu_seconds, peak_memory, show
 from tokenizers import Tokenizer
 
+from bars import Bar, cpu_seconds, peak_memory, show
 from scaling_laws.tokens.encode import encode
 from scaling_laws.tokens.tokenizer import tokenizer
 

@@ -192,6 +192,24 @@ def test_no_test_document_has_a_near_duplicate_in_training_by_brute_force(finish
     assert leaks == []
 
 
+@pytest.mark.parametrize("shards", [1, 4, 16])
+def test_the_number_of_shards_changes_no_byte_of_corpus_and_tokens(finished, copy, shards):
+    snakemake(copy, "--config", f"links={{shards: {shards}}}", "--", "tokens")
+    for folder in ("corpus", "corpora", "tokens"):
+        files = sorted((finished / RESULTS / folder).iterdir())
+        assert len(files) >= 5
+        for path in files:
+            assert (copy / RESULTS / folder / path.name).read_bytes() == path.read_bytes(), path
+
+
+def test_a_test_document_stays_one_when_the_corpus_grows(finished, copy):
+    dumps = f"links={{dumps: [{RESULTS}/sample/RS_2017-11.zst]}}"
+    snakemake(copy, "--config", dumps, "--", f"{RESULTS}/corpus/test.parquet")
+    before, after = (pd.read_parquet(f / RESULTS / "corpus/test.parquet") for f in (copy, finished))
+    assert 10 < len(before) < len(after)
+    assert set(before["text"]) <= set(after["text"])
+
+
 def test_nothing_is_to_be_done_afterwards(finished):
     assert planned_rules(finished) == Counter()
 

@@ -42,9 +42,7 @@ SAMPLE_CORPORA = {
 DUMPS = (
     SAMPLE_DUMPS
     if settings.links.dumps == "sample"
-    else {
-        name: str(path) for name, path in configuration.dump_files(settings).items()
-    }
+    else {name: str(path) for name, path in configuration.dump_files(settings).items()}
 )
 
 

@@ -17,7 +17,7 @@ rule links:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=3000, # a dump is decompressed with a window of 2 GiB
+        mem_mb=3000,  # a dump is decompressed with a window of 2 GiB
         runtime=720,
     params:
         blocklist=given("--blocklist", "blocklist"),

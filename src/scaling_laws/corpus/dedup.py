@@ -1,173 +1,141 @@
-"""Exact and near duplicates, found by MinHash and verified by their true Jaccard similarity.
-
-A pair of documents with Jaccard similarity s of their word n-grams agrees in one row of a MinHash
-signature with probability s, in all r rows of a band with s^r, and in at least one of b bands with
-1 - (1 - s^r)^b: an S-curve in s. The bands are chosen so that a pair exactly at the threshold is
-missed with at most a given probability; what the bands propose beyond that is verified away.
-"""
+"""The documents of all shards without their duplicates."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from rensa import RMinHash
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import pyarrow as pa
 
-from scaling_laws.corpus.shingles import jaccard, shingles
+from scaling_laws.corpus.batches import array, read_arrays, read_batches, scratch, stream_batches
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import read_table, write_table
+from scaling_laws.tables import open_table
 
-log = logging.getLogger(__name__)
+BYTES_PER_PART = 64 << 20
+LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-def dedup(
-    documents: list[Path],
-    *,
-    links: Path,
-    output: Path,
-    duplicates: Path,
-    threshold: float = 0.5,
-    shingle_words: int = 5,
-    permutations: int = 256,
-    miss_probability: float = 1e-6,
-    seed: int = 0,
-) -> dict[str, object]:
-    """Keep one document of each cluster of duplicates.
+def dedup(documents: list[Path], *, kept: Path, output: Path) -> dict[str, object]:
+    """Gather the documents that are kept, by doc_id.
 
-    A cluster is what exact equality and similarities of at least the threshold connect. It keeps
-    the document whose link has the highest score, then the earliest, then the least id.
+    They have the columns of the shards and `held_out`. The bytes of the output depend neither on
+    the number nor on the order of the shards. Documents go through parts of a folder beside the
+    output, each a range of doc_id, and are sorted part by part, so memory does not grow with them
+    but for 40 bytes each.
 
     Args:
-        documents: Parquet files of extracted documents, in any order.
-        links: Parquet file of the links, for their scores and times.
-        output: Parquet file of the documents that are kept.
-        duplicates: Parquet file of the others, each with the kept one of its cluster.
-        threshold: Least Jaccard similarity of near duplicates.
-        shingle_words: Words in an n-gram.
-        permutations: Length of a MinHash signature.
-        miss_probability: Greatest chance that a pair exactly at the threshold is not proposed.
-        seed: Seed of the MinHash permutations.
+        documents: Parquet files of extracted documents, all shards in any order.
+        kept: Parquet file of the documents to keep, from `clusters`.
+        output: Parquet file of the documents.
 
     Raises:
-        InputError: When there is no document, or no banding reaches the miss probability.
+        InputError: When the shards have different columns, or are not those that were clustered.
     """
-    corpus = pd.concat(
-        [read_table(path, ("doc_id", "url_id", "text")) for path in documents], ignore_index=True
-    )
-    if corpus.empty:
-        raise InputError(
-            f"{', '.join(map(str, documents))}: no document is left after extraction; "
-            "the files of links, outcomes and rejected pages tell why"
-        )
-    ranks = read_table(links, ("url_id", "score", "created_utc"))[
-        ["url_id", "score", "created_utc"]
-    ]
-    corpus = corpus.merge(ranks, on="url_id", how="left").sort_values(
-        ["score", "created_utc", "doc_id"], ascending=[False, True, True], ignore_index=True
-    )
-    # From here on the lower index is the one to keep.
-    digests = [hashlib.sha256(text.encode()).digest() for text in corpus["text"]]
-    original = pd.Series(corpus.index).groupby(digests).transform("min").to_numpy()
-    distinct = np.unique(original)
-
-    grams = [
-        shingles(text, shingle_words)
-        for text in track(corpus["text"][distinct], "dedup: shingles", total=len(distinct))
-    ]
-    bands, rows = choose_bands(threshold, permutations, miss_probability)
-    log.info("dedup: %s", describe_curve(bands, rows, threshold))
-    signatures = minhash(grams, permutations, seed)
-    pairs = [
-        (a, b)
-        for a, b in track(set(_candidates(signatures, bands, rows)), "dedup: pairs")
-        if jaccard(grams[a], grams[b]) >= threshold
-    ]
-    cluster = _clusters(pairs, len(distinct))
-    kept_of_distinct = pd.Series(range(len(distinct))).groupby(cluster).transform("min").to_numpy()
-    position = {index: place for place, index in enumerate(distinct)}
-    kept = np.array([distinct[kept_of_distinct[position[index]]] for index in original])
-
-    is_kept = kept == corpus.index
-    dropped = pd.DataFrame(
-        {
-            "doc_id": corpus["doc_id"][~is_kept],
-            "kept_doc_id": corpus["doc_id"].to_numpy()[kept[~is_kept]],
-            "kind": np.where(original[kept] == original, "exact", "near")[~is_kept],
-            "jaccard": [
-                jaccard(grams[position[original[index]]], grams[position[kept[index]]])
-                for index in np.flatnonzero(~is_kept)
-            ],
-        }
-    )
-    columns = [column for column in corpus.columns if column not in ("score", "created_utc")]
-    write_table(corpus.loc[is_kept, columns].sort_values("doc_id"), output)
-    write_table(dropped.sort_values("doc_id"), duplicates)
-    return {
-        "documents": len(corpus),
-        "kept": int(is_kept.sum()),
-        "dropped": dropped["kind"].value_counts().to_dict(),
-    }
+    facts = read_arrays([kept], ["doc_id", "held_out"])
+    if not facts:
+        raise InputError(f"{kept}: no document is kept, expected some")
+    schema = _common_schema(documents)
+    spilled = schema.append(pa.field("place", pa.int32()))
+    parts = 1 + sum(map(_bytes, documents)) // BYTES_PER_PART
+    with scratch(output) as folder:
+        files = [folder / f"{part}.arrow" for part in range(parts)]
+        for rows in _portions(_kept_rows(documents, kept, facts, spilled), spilled):
+            _spill(rows, len(facts["doc_id"]), files)
+        with stream_batches(output, schema) as table:
+            for file in track(files, "dedup: parts", total=parts):
+                rows = _read_sorted(file, spilled).drop_columns("place")
+                for batch in rows.to_batches():
+                    table.append(batch)
+    return {"documents": table.rows, "held_out": int(facts["held_out"].sum())}
 
 
-def choose_bands(threshold: float, permutations: int, miss_probability: float) -> tuple[int, int]:
-    """Return bands and rows: the most selective that seldom enough miss a pair at the threshold.
+def _common_schema(documents: Sequence[Path]) -> pa.Schema:
+    """Return the schema of the output, from that of all shards."""
+    first, *others = [open_table(path, ["doc_id", "text"]).schema_arrow for path in documents]
+    for path, schema in zip(documents[1:], others, strict=True):
+        if not schema.equals(first):
+            raise InputError(
+                f"{path}: columns {_describe(schema)}; expected those of {documents[0]}, "
+                f"{_describe(first)}"
+            )
+    return pa.schema([*((field.name, field.type) for field in first), ("held_out", pa.bool_())])
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def _bytes(path: Path) -> int:
+    """Return the bytes of a table before compression."""
+    metadata = open_table(path).metadata
+    groups = range(metadata.num_row_groups)
+    return sum(metadata.row_group(group).total_byte_size for group in groups)
+
+
+def _kept_rows(
+    documents: Sequence[Path], kept: Path, facts: dict[str, npt.NDArray[Any]], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Yield the kept documents, each with its place among them by doc_id.
 
     Raises:
-        InputError: When even bands of one row miss more.
+        InputError: When a kept document does not occur just once.
     """
-    for rows in range(permutations, 0, -1):
-        bands = permutations // rows
-        if (1 - threshold**rows) ** bands <= miss_probability:
-            return bands, rows
-    raise InputError(
-        f"dedup.permutations = {permutations} are too few to miss at most {miss_probability} of "
-        f"the pairs at dedup.threshold = {threshold}"
-    )
+    doc_id = facts["doc_id"]
+    found = np.zeros(len(doc_id), bool)
+    for path in documents:
+        for batch in read_batches(path):
+            names = array(batch["doc_id"])
+            places = np.minimum(np.searchsorted(doc_id, names), len(doc_id) - 1)
+            stays = doc_id[places] == names
+            places = places[stays]
+            for name in doc_id[places[found[places]]]:
+                raise InputError(f"{path}: document {name.decode()} stood in a shard before")
+            found[places] = True
+            columns = batch.filter(pa.array(stays)).columns
+            columns += [pa.array(facts["held_out"][places]), pa.array(places, pa.int32())]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    for name in doc_id[~found]:
+        raise InputError(f"{kept}: document {name.decode()} is in none of the shards")
 
 
-def describe_curve(bands: int, rows: int, threshold: float) -> str:
-    """Return the S-curve of a banding in words: chance to be proposed at some similarities."""
-    similarities = sorted({0.1, 0.2, 0.3, 0.4, 0.6, 0.8, threshold})
-    chances = [f"{s:g}: {1 - (1 - s**rows) ** bands:.4f}" for s in similarities]
-    return f"{bands} bands of {rows} rows propose pairs at similarity {', '.join(chances)}"
+def _portions(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield batches joined to tables of `BYTES_PER_PART`."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size >= BYTES_PER_PART:
+            yield pa.Table.from_batches(held, schema)
+            held, size = [], 0
+    yield pa.Table.from_batches(held, schema)
 
 
-def minhash(
-    grams: list[npt.NDArray[np.uint64]], permutations: int, seed: int
-) -> npt.NDArray[np.uint32]:
-    """Return the MinHash signatures, shape (documents, permutations)."""
-    offsets = np.concatenate([[0], np.cumsum([len(gram) for gram in grams])]).astype(np.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-        np.concatenate(grams), offsets, permutations, seed
-    )
-    return np.array(matrix.to_rows(), np.uint32)
+def _spill(rows: pa.Table, documents: int, files: Sequence[Path]) -> None:
+    """Append rows to the files of their parts."""
+    part = array(rows["place"].combine_chunks()) * len(files) // documents
+    order = np.argsort(part, kind="stable")
+    rows = rows.take(order)
+    bounds = np.searchsorted(part[order], np.arange(len(files) + 1))
+    for file, start, end in zip(files, bounds, bounds[1:], strict=False):
+        if start < end:
+            with (
+                file.open("ab") as sink,
+                pa.ipc.new_stream(sink, rows.schema, options=LZ4) as stream,
+            ):
+                stream.write_table(rows.slice(start, end - start))
 
 
-def _candidates(
-    signatures: npt.NDArray[np.uint32], bands: int, rows: int
-) -> Iterator[tuple[int, int]]:
-    """Yield the pairs (a < b) that agree in all rows of a band, some of them several times."""
-    for band in range(bands):
-        keys = np.ascontiguousarray(signatures[:, band * rows : (band + 1) * rows])
-        _, bucket = np.unique(keys, axis=0, return_inverse=True)
-        order = np.argsort(bucket, kind="stable")
-        starts = np.flatnonzero(np.diff(bucket[order], prepend=-1))
-        for members in np.split(order, starts[1:]):
-            if len(members) > 1:
-                yield from combinations(members.tolist(), 2)
-
-
-def _clusters(pairs: list[tuple[int, int]], documents: int) -> npt.NDArray[np.int32]:
-    """Return the number of the connected component of each document."""
-    first, second = np.array(pairs, int).reshape(-1, 2).T
-    edges = coo_array((np.ones(len(pairs), bool), (first, second)), shape=(documents, documents))
-    return np.asarray(connected_components(edges, directed=False)[1])
+def _read_sorted(file: Path, schema: pa.Schema) -> pa.Table:
+    """Return the rows of a part in the order of their places."""
+    batches: list[pa.RecordBatch] = []
+    if file.exists():
+        with file.open("rb") as source:
+            while source.tell() < file.stat().st_size:  # a stream for each time it was written to
+                batches += pa.ipc.open_stream(source)
+    rows = pa.Table.from_batches(batches, schema)
+    return rows.take(np.argsort(array(rows["place"].combine_chunks())))

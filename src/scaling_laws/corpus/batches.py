@@ -1,0 +1,151 @@
+"""Parquet tables too large for memory: read and written as Arrow batches."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scaling_laws.errors import InputError
+from scaling_laws.output import atomic
+from scaling_laws.tables import open_table
+
+ROWS_PER_BATCH = 1000
+
+
+def read_batches(
+    path: Path, columns: Sequence[str] = (), rows: int = ROWS_PER_BATCH
+) -> Iterator[pa.RecordBatch]:
+    """Yield a Parquet file in batches of at most `rows`, with all columns if none is named.
+
+    Raises:
+        InputError: When it is missing, no Parquet file, or lacks a column.
+    """
+    with open_table(path, columns) as table:
+        yield from table.iter_batches(rows, columns=list(columns) or None, use_threads=False)
+
+
+def read_arrays(
+    paths: Sequence[Path], columns: Sequence[str], rows: int = 1 << 14
+) -> dict[str, npt.NDArray[Any]]:
+    """Return columns of several Parquet files, one file below another, as by `array`.
+
+    Raises:
+        InputError: When a file is missing, no Parquet file, lacks a column or a value.
+    """
+    total = sum(open_table(path, columns).metadata.num_rows for path in paths)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    start = 0
+    for path in paths:
+        for batch in read_batches(path, columns, rows):
+            for name in columns:
+                if batch[name].null_count:
+                    raise InputError(f"{path}: column {name} has empty cells, expected none")
+                part = array(batch[name])
+                if name not in arrays:
+                    arrays[name] = np.empty((total, *part.shape[1:]), part.dtype)
+                elif part.dtype.kind == "S" and part.dtype > arrays[name].dtype:
+                    arrays[name] = arrays[name].astype(part.dtype)
+                arrays[name][start : start + len(part)] = part
+            start += batch.num_rows
+    return arrays
+
+
+def array(column: pa.Array) -> npt.NDArray[Any]:
+    """Return an Arrow column as NumPy's.
+
+    Strings become their UTF-8 in bytes of a fixed length, which sort alike; 16 bytes become two
+    64-bit numbers, which sort alike too.
+    """
+    if pa.types.is_fixed_size_binary(column.type):
+        data = np.frombuffer(column.buffers()[1], ">u8").reshape(-1, 2)
+        return data[column.offset : column.offset + len(column)].astype(np.uint64)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return np.array(column.cast(pa.large_binary()).to_pylist(), np.bytes_)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def strings(names: npt.NDArray[np.bytes_]) -> pa.Array:
+    """Return the Arrow column of strings that `array` made into bytes."""
+    return pa.array(names.tolist(), pa.binary()).cast(pa.string())
+
+
+class BatchWriter:
+    """A Parquet file that grows batch by batch, in row groups of a fixed number of rows.
+
+    Equal rows in equal order give equal bytes, however they were divided into batches.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
+        """Write to `writer`."""
+        self._writer, self._schema, self._rows_per_group = writer, schema, rows_per_group
+        self._batches: list[pa.RecordBatch] = []
+        self._held = 0
+        self.rows = 0
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Add rows, with the columns of the schema in its order."""
+        self._batches.append(batch)
+        self._held += batch.num_rows
+        self.rows += batch.num_rows
+        if self._held >= self._rows_per_group:
+            self._write(self._held - self._held % self._rows_per_group)
+
+    def flush(self) -> None:
+        """Write what is held as a last row group."""
+        self._write(self._held)
+
+    def _write(self, rows: int) -> None:
+        """Write the first `rows` of what is held, and hold the rest."""
+        held = pa.Table.from_batches(self._batches, self._schema)
+        for start in range(0, rows, self._rows_per_group):
+            group = held.slice(start, min(self._rows_per_group, rows - start))
+            self._writer.write_table(group.combine_chunks())
+        self._batches = held.slice(rows).to_batches()
+        self._held -= rows
+
+
+@contextmanager
+def stream_batches(
+    path: Path, schema: pa.Schema, rows_per_group: int = 1000, incompressible: Sequence[str] = ()
+) -> Iterator[BatchWriter]:
+    """Yield a writer of the Parquet file `path`, which is there when the block has succeeded.
+
+    Args:
+        path: The file.
+        schema: Its columns.
+        rows_per_group: Rows of all row groups but the last.
+        incompressible: Columns of random numbers, which are stored as they are.
+    """
+    plain = set(incompressible)
+    others = [name for name in schema.names if name not in plain]
+    compression = {name: "NONE" if name in plain else "ZSTD" for name in schema.names}
+    with (
+        atomic(path) as partial,
+        pq.ParquetWriter(partial, schema, compression=compression, use_dictionary=others) as writer,
+    ):
+        batches = BatchWriter(writer, schema, rows_per_group)
+        yield batches
+        batches.flush()
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside the output `path`, for what does not fit in memory.
+
+    It is removed afterwards; that of a killed process is removed by the next attempt.
+    """
+    folder = path.with_name(f".scratch-{path.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
