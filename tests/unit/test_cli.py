@@ -79,7 +79,9 @@ def test_what_a_user_can_mend_is_one_line_without_a_traceback(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path):
-    done = run("split", tmp_path / "none", "--train", tmp_path / "a", "--test", tmp_path / "b")
+    options = ("train", "test", "leaks", "report")
+    paths = [word for name in options for word in (f"--{name}", tmp_path / name)]
+    done = run("split", tmp_path / "none", *paths)
     assert done.returncode == 2
     assert done.stderr.splitlines()[1:] == [f"error: {tmp_path}/none: no such file"]
 

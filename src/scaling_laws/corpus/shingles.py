@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -50,9 +51,9 @@ def shingles_of(texts: Sequence[str | bytes], words: int) -> tuple[Hashes, Offse
         stand at offsets[i] to offsets[i + 1]. None crosses from one text into the next.
     """
     flat, sizes = [np.empty(0, np.uint64)], [np.zeros(1, np.int64)]
-    for block in _blocks(texts, words):
-        flat.append(block.ngrams[np.flatnonzero(block.inside)])
-        sizes.append(block.ends - block.starts)
+    for ngrams, count in _blocks(texts, words):
+        flat.append(ngrams)
+        sizes.append(count)
     return np.concatenate(flat), np.cumsum(np.concatenate(sizes))
 
 
@@ -84,14 +85,15 @@ class Sets(NamedTuple):
 def shingle_sets(texts: Sequence[str | bytes], words: int) -> Sets:
     """Return the distinct n-grams of each of many texts; arguments as of `shingles_of`."""
     values, sizes = [np.empty(0, np.uint64)], [np.zeros(1, np.int64)]
-    for block in _blocks(texts, words):
-        for start, end in zip(block.starts.tolist(), block.ends.tolist(), strict=True):
-            block.ngrams[start:end].sort()
-        first = begins_run(block.ngrams)
-        first[block.starts[block.starts < block.ends]] = True
-        places = np.flatnonzero(first & block.inside)
-        values.append(block.ngrams[places])
-        sizes.append(np.searchsorted(places, block.ends) - np.searchsorted(places, block.starts))
+    for ngrams, count in _blocks(texts, words):
+        bounds = np.concatenate([[0], np.cumsum(count)])
+        for start, end in pairwise(bounds.tolist()):
+            ngrams[start:end].sort()
+        first = begins_run(ngrams)
+        first[bounds[:-1][count > 0]] = True
+        places = np.flatnonzero(first)
+        values.append(ngrams[places])
+        sizes.append(np.diff(np.searchsorted(places, bounds)))
     return Sets(np.concatenate(values), np.cumsum(np.concatenate(sizes)))
 
 
@@ -156,24 +158,11 @@ def mix(values: Hashes) -> Hashes:
     return values
 
 
-class Block(NamedTuple):
-    """The n-grams of some texts.
+def _blocks(texts: Sequence[str | bytes], words: int) -> Iterator[tuple[Hashes, Offsets]]:
+    """Yield the n-grams of texts, as many texts at once as the processor's cache holds.
 
-    Attributes:
-        ngrams: The n-grams that begin at each word, with some that cross to the next text.
-        inside: Those that do not.
-        starts: For each text, where its n-grams begin.
-        ends: Where they end.
+    With them comes how many each text has.
     """
-
-    ngrams: Hashes
-    inside: Mask
-    starts: Offsets
-    ends: Offsets
-
-
-def _blocks(texts: Sequence[str | bytes], words: int) -> Iterator[Block]:
-    """Yield the n-grams of texts, so many texts at once as the processor's cache holds."""
     block: list[bytes] = []
     size = 0
     for number, text in enumerate(texts, start=1):
@@ -221,7 +210,7 @@ def _words(texts: list[bytes]) -> tuple[Hashes, Offsets]:
 
 def _first_bytes(eight_bytes: Hashes, count: Offsets) -> Hashes:
     """Return the first `count` bytes of each eight, at most all, with zeros for the others."""
-    return eight_bytes & FIRST_BYTES.take(np.minimum(count, 8))
+    return eight_bytes & FIRST_BYTES.take(count, mode="clip")
 
 
 def _between(encoded: npt.NDArray[np.uint8], first: str, last: str) -> Mask:
@@ -266,7 +255,7 @@ def _is_capital() -> Mask:
     return np.fromiter((chr(point).lower() != chr(point) for point in range(0x110000)), bool)
 
 
-def _ngrams(hashes: Hashes, counts: Offsets, words: int) -> Block:
+def _ngrams(hashes: Hashes, counts: Offsets, words: int) -> tuple[Hashes, Offsets]:
     """Return the n-grams of texts from the hashes of their words, and how many each text has."""
     short = (counts > 0) & (counts < words)
     if short.any():  # fill up with words of hash 0
@@ -278,15 +267,13 @@ def _ngrams(hashes: Hashes, counts: Offsets, words: int) -> Block:
     size = max(len(hashes) - words + 1, 0)
     ngrams = hashes[:size].copy()
     for place in range(1, words):
-        factor = pow(GOLDEN, place, 2**64)
-        ngrams += hashes[place : place + size] * np.uint64(factor)
+        ngrams *= np.uint64(GOLDEN)
+        ngrams += hashes[place : place + size]
     starts = np.cumsum(counts) - counts
-    ends = starts + np.maximum(counts - words + 1, 0)
-    inside = np.ones(size, bool)
-    for place in range(words - 1):
-        crossing = ends[:-1] + place
-        inside[crossing[crossing < np.minimum(starts[1:], size)]] = False
-    return Block(ngrams, inside, starts, ends)
+    counts = np.maximum(counts - words + 1, 0)
+    ends = starts + counts  # what begins later crosses into the next text
+    texts = [ngrams[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return np.concatenate(texts), counts
 
 
 def _matrix(sets: Sets) -> csr_array:
