@@ -27,7 +27,7 @@ import aiohttp
 import pandas as pd
 
 from bars import Bar, show
-from scaling_laws.corpus.crawl import crawl
+from scaling_laws.corpus.crawl.crawl import crawl
 
 HOSTS, PAGES_PER_HOST, MOST_LINKS = 200, 15, 12_000
 CONCURRENCY = 64

@@ -26,8 +26,8 @@ from newspaper import Article
 from w3lib.encoding import html_to_unicode
 
 from bars import Bar, show
-from scaling_laws.corpus.urls import url_id
-from scaling_laws.corpus.warc import page_record
+from scaling_laws.corpus.crawl.warc import page_record
+from scaling_laws.corpus.links.urls import url_id
 from scaling_laws.sample import pages as sample
 
 PACKAGES = Path("resources/packages")

@@ -25,7 +25,7 @@ import zstandard
 from backports import zstd
 
 from bars import Bar, show
-from scaling_laws.corpus.links import links
+from scaling_laws.corpus.links.links import links
 
 LINES, REPEATS = 200_000, 5
 SMALL, TIMES = 100_000, 8

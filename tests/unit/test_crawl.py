@@ -28,21 +28,21 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 from yarl import URL
 
-from scaling_laws.corpus import fetch
-from scaling_laws.corpus.addresses import BlockedAddressError, Gate, literal, parse
-from scaling_laws.corpus.archives import INDEX, index_archive
-from scaling_laws.corpus.content import BodyError, dechunked, decoded
-from scaling_laws.corpus.crawl import named_agent
-from scaling_laws.corpus.fetch import Answer
-from scaling_laws.corpus.frontier import Frontier, Job
-from scaling_laws.corpus.journal import OUTCOMES
-from scaling_laws.corpus.outcomes import outcomes
-from scaling_laws.corpus.politeness import FIRST_DELAY, Pace, shared_hosts
-from scaling_laws.corpus.robots import MAXIMUM_BYTES as ROBOTS_BYTES
-from scaling_laws.corpus.robots import Rules, rules
-from scaling_laws.corpus.urls import identity, normalise
-from scaling_laws.corpus.urls import url_id as page_id
-from scaling_laws.corpus.warc import page_record, read_conversions, read_pages, read_records
+from scaling_laws.corpus.crawl import fetch
+from scaling_laws.corpus.crawl.addresses import BlockedAddressError, Gate, literal, parse
+from scaling_laws.corpus.crawl.archives import INDEX, index_archive
+from scaling_laws.corpus.crawl.content import BodyError, dechunked, decoded
+from scaling_laws.corpus.crawl.crawl import named_agent
+from scaling_laws.corpus.crawl.fetch import Answer
+from scaling_laws.corpus.crawl.frontier import Frontier, Job
+from scaling_laws.corpus.crawl.journal import OUTCOMES
+from scaling_laws.corpus.crawl.outcomes import outcomes
+from scaling_laws.corpus.crawl.politeness import FIRST_DELAY, Pace, shared_hosts
+from scaling_laws.corpus.crawl.robots import MAXIMUM_BYTES as ROBOTS_BYTES
+from scaling_laws.corpus.crawl.robots import Rules, rules
+from scaling_laws.corpus.crawl.warc import page_record, read_conversions, read_pages, read_records
+from scaling_laws.corpus.links.urls import identity, normalise
+from scaling_laws.corpus.links.urls import url_id as page_id
 from scaling_laws.errors import InputError
 from scaling_laws.sample.build import SITE
 from scaling_laws.sample.faults import faulty_links, faulty_pages, robots

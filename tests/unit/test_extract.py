@@ -16,12 +16,12 @@ from w3lib.encoding import html_to_unicode
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from scaling_laws.corpus.extract import extract
-from scaling_laws.corpus.language import language_of
-from scaling_laws.corpus.pages import extract_page, newspaper3k
-from scaling_laws.corpus.text import Document, clean, document_id, judge, mojibake
-from scaling_laws.corpus.warc import Page, read_pages
-from scaling_laws.corpus.workers import HELD_BYTES, within_limits
+from scaling_laws.corpus.crawl.warc import Page, read_pages
+from scaling_laws.corpus.text.documents import Document, clean, document_id, judge, mojibake
+from scaling_laws.corpus.text.extract import extract
+from scaling_laws.corpus.text.language import language_of
+from scaling_laws.corpus.text.pages import extract_page, newspaper3k
+from scaling_laws.corpus.text.workers import HELD_BYTES, within_limits
 from scaling_laws.errors import InputError
 from scaling_laws.sample import pages as sample
 from scaling_laws.sample.corpora import common_crawl

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 
-from scaling_laws.corpus import dumps
-from scaling_laws.corpus import links as stage
-from scaling_laws.corpus.links import links, merge_links
+from scaling_laws.corpus.links import dumps
+from scaling_laws.corpus.links import links as stage
+from scaling_laws.corpus.links.links import links, merge_links
 from scaling_laws.errors import InputError
 from scaling_laws.tables import GROUP_ROWS, concat
 

@@ -16,7 +16,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from scaling_laws.corpus.shingles import shingles
-from scaling_laws.corpus.sources import corpus
+from scaling_laws.corpus.text.sources import corpus
 from scaling_laws.errors import InputError
 
 WORDS = [f"word{n}" for n in range(5000)]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from scaling_laws.corpus.urls import hostname, identity, normalise, registered_domain, url_id
+from scaling_laws.corpus.links.urls import hostname, identity, normalise, registered_domain, url_id
 from scaling_laws.sample import faults, pages
 from scaling_laws.sample.build import DEAD_LINKS
 

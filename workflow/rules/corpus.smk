@@ -4,7 +4,7 @@
 
 rule links:
     input:
-        code=sources("corpus.links"),
+        code=sources("corpus.links.links"),
         dump=get_dump,
         blocklist=get_blocklist,
     output:
@@ -34,7 +34,7 @@ rule links:
 
 rule merge_links:
     input:
-        code=sources("corpus.links"),
+        code=sources("corpus.links.links"),
         submissions=expand("<results>/links/dumps/{dump}.parquet", dump=DUMPS),
     output:
         links="<results>/links/shards/{shard}.parquet",
@@ -86,7 +86,7 @@ rule gather_links:
 
 rule index_archive:
     input:
-        code=sources("corpus.archives"),
+        code=sources("corpus.crawl.archives"),
         warc=get_archive,
     output:
         "<results>/crawl/archives/{archive}.parquet",
@@ -107,7 +107,7 @@ rule index_archive:
 
 rule crawl:
     input:
-        code=sources("corpus.crawl"),
+        code=sources("corpus.crawl.crawl"),
         links="<results>/links/shards/{shard}.parquet",
         site=get_site,
         archives=expand("<results>/crawl/archives/{archive}.parquet", archive=ARCHIVES),
@@ -138,7 +138,7 @@ rule crawl:
 
 rule outcomes:
     input:
-        code=sources("corpus.outcomes"),
+        code=sources("corpus.crawl.outcomes"),
         outcomes=expand("<results>/crawl/{shard}.parquet", shard=SHARDS),
     output:
         reasons="<results>/crawl/outcomes.csv",
@@ -161,7 +161,7 @@ rule outcomes:
 
 rule extract:
     input:
-        code=sources("corpus.extract"),
+        code=sources("corpus.text.extract"),
         warc="<results>/crawl/{shard}.warc.gz",
     output:
         documents="<results>/documents/{shard}.parquet",
@@ -319,7 +319,7 @@ rule split:
 
 rule evaluation_corpus:
     input:
-        code=sources("corpus.sources"),
+        code=sources("corpus.text.sources"),
         source=get_source,
         train="<results>/corpus/train.parquet",
     output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def array(column: pa.Array) -> npt.NDArray[Any]:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return np.array(column.cast(pa.large_binary()).to_pylist(), np.bytes_)
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def utf8(column: pa.Array) -> list[memoryview]:
+    """Return views of the texts of a column in UTF-8, which take no copy of them."""
+    column = column.cast(pa.large_binary())
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1].tolist()
+    view = memoryview(data or b"")
+    return [view[start:end] for start, end in pairwise(bounds)]
 
 
 def strings(names: npt.NDArray[np.bytes_]) -> pa.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from os import preadv
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -21,6 +22,7 @@ from scaling_laws.corpus.batches import (
     scratch,
     stream_batches,
     strings,
+    utf8,
 )
 from scaling_laws.corpus.minhash import PAIRS, Contents, check_signatures, content_hash
 from scaling_laws.corpus.shingles import Sets, distinct, jaccards, portions, shingle_sets
@@ -270,8 +272,7 @@ class NgramFile:
                 if (array(batch["doc_id"]) != corpus.doc_id[start:end]).any():
                     raise InputError(f"{path}: not the documents that its signatures were made of")
                 here = wanted[start:end]
-                column = batch["text"].filter(pa.array(here)).cast(pa.large_binary())
-                texts = column.to_pylist()
+                texts = list(compress(utf8(batch["text"]), here))
                 hashes = b"".join(map(content_hash, texts))
                 own = corpus.contents.of_row[start:end][here]
                 if hashes != corpus.contents.hashes[own].astype(">u8").tobytes():

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scaling_laws.corpus.batches import read_arrays, read_batches, stream_batches
+from scaling_laws.corpus.batches import read_arrays, read_batches, stream_batches, utf8
 from scaling_laws.corpus.shingles import GOLDEN, Hashes, Offsets, Sets, begins_run, mix, shingles_of
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
@@ -101,7 +101,7 @@ def signatures(
     count = size = 0
     with stream_batches(output, schema, ROWS_PER_GROUP, ["content", *_keys(schema)]) as table:
         for batch in read_batches(documents, ["doc_id", "url_id", "text"]):
-            texts = batch["text"].cast(pa.large_binary()).to_pylist()
+            texts = utf8(batch["text"])
             rows_of_links = [row_of.get(url_id, -1) for url_id in batch["url_id"].to_pylist()]
             if -1 in rows_of_links:
                 row = rows_of_links.index(-1)
@@ -215,7 +215,7 @@ class Contents:
         return hashlib.sha256(self.hashes.astype(">u8").tobytes()).hexdigest()[:32]
 
 
-def content_hash(text: bytes) -> bytes:
+def content_hash(text: memoryview) -> bytes:
     """Return the first 128 bits of the SHA-256 of a text in UTF-8."""
     return hashlib.sha256(text).digest()[:16]
 

@@ -39,7 +39,7 @@ def shingles(text: str, words: int) -> Hashes:
     return shingle_sets([text], words).values
 
 
-def shingles_of(texts: Sequence[str | bytes], words: int) -> tuple[Hashes, Offsets]:
+def shingles_of(texts: Sequence[str | memoryview], words: int) -> tuple[Hashes, Offsets]:
     """Return the n-grams of many texts, in their order in the texts and with repetitions.
 
     Args:
@@ -82,7 +82,7 @@ class Sets(NamedTuple):
         return Sets(self.values[places], offsets)
 
 
-def shingle_sets(texts: Sequence[str | bytes], words: int) -> Sets:
+def shingle_sets(texts: Sequence[str | memoryview], words: int) -> Sets:
     """Return the distinct n-grams of each of many texts; arguments as of `shingles_of`."""
     values, sizes = [np.empty(0, np.uint64)], [np.zeros(1, np.int64)]
     for ngrams, count in _blocks(texts, words):
@@ -145,35 +145,29 @@ def portions(sizes: Offsets, limit: int) -> Iterator[Offsets]:
 
 
 def mix(values: Hashes) -> Hashes:
-    """Scramble 64-bit values in place, each to another one, and return them.
-
-    The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-    """
-    shifted = np.empty_like(values)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        np.right_shift(values, np.uint64(shift), out=shifted)
-        np.bitwise_xor(values, shifted, out=values)
-        if factor != 1:
-            np.multiply(values, np.uint64(factor), out=values)
+    """Scramble 64-bit values in place, each to another one, and return them."""
+    for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):
+        values *= np.uint64(factor)
+        values ^= values >> np.uint64(32)
     return values
 
 
-def _blocks(texts: Sequence[str | bytes], words: int) -> Iterator[tuple[Hashes, Offsets]]:
+def _blocks(texts: Sequence[str | memoryview], words: int) -> Iterator[tuple[Hashes, Offsets]]:
     """Yield the n-grams of texts, as many texts at once as the processor's cache holds.
 
     With them comes how many each text has.
     """
-    block: list[bytes] = []
+    block: list[bytes | memoryview] = []
     size = 0
     for number, text in enumerate(texts, start=1):
-        block.append(text if isinstance(text, bytes) else text.encode(*UTF8))
+        block.append(text.encode(*UTF8) if isinstance(text, str) else text)
         size += len(block[-1])
         if size >= BYTES_PER_BLOCK or number == len(texts):
             yield _ngrams(*_words(block), words)
             block, size = [], 0
 
 
-def _words(texts: list[bytes]) -> tuple[Hashes, Offsets]:
+def _words(texts: list[bytes | memoryview]) -> tuple[Hashes, Offsets]:
     """Return the hashes of all words of texts in UTF-8, and how many each text has."""
     ends_of_texts = np.cumsum([len(text) + 1 for text in texts])
     joined = _join(texts)
@@ -181,7 +175,7 @@ def _words(texts: list[bytes]) -> tuple[Hashes, Offsets]:
     capitals = beyond.places[_is_capital()[beyond.points]]
     if len(capitals):  # Python has the rules, of which some ask for a letter's neighbours
         for text in set(np.searchsorted(ends_of_texts, capitals).tolist()):
-            texts[text] = texts[text].decode(*UTF8).lower().encode(*UTF8)
+            texts[text] = str(texts[text], *UTF8).lower().encode(*UTF8)
         ends_of_texts = np.cumsum([len(text) + 1 for text in texts])
         joined = _join(texts)
         beyond = _beyond_ascii(joined)
@@ -218,7 +212,7 @@ def _between(encoded: npt.NDArray[np.uint8], first: str, last: str) -> Mask:
     return encoded - np.uint8(ord(first)) <= ord(last) - ord(first)
 
 
-def _join(texts: list[bytes]) -> npt.NDArray[np.uint8]:
+def _join(texts: list[bytes | memoryview]) -> npt.NDArray[np.uint8]:
     """Return texts with a line break before and after each, and eight bytes more to be read."""
     return np.frombuffer(bytearray(b"\n" + b"\n".join(texts) + b"\n" + bytes(8)), np.uint8)
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from scaling_laws.corpus.batches import read_arrays, read_batches, stream_batches, strings
 from scaling_laws.corpus.clusters import BYTES_PER_TOKEN
+from scaling_laws.corpus.links.urls import hostname, identity, normalise, registered_domain
 from scaling_laws.corpus.overlap import Matches, NgramIndex, SimilarityIndex
-from scaling_laws.corpus.urls import hostname, identity, normalise, registered_domain
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track

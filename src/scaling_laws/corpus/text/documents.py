@@ -17,7 +17,7 @@ CONTROL = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 TITLE_CHARACTERS = 200
-LANGUAGE = "scaling_laws.corpus.language"  # a module that is imported where it is needed
+LANGUAGE = "scaling_laws.corpus.text.language"  # a module that is imported where it is needed
 
 
 class Document(NamedTuple):
@@ -75,7 +75,7 @@ def judge(
         language: Language that it must be in; absent for any.
         minimum_words: Words that it must have.
     """
-    from scaling_laws.corpus.language import language_of  # it loads a model
+    from scaling_laws.corpus.text.language import language_of  # it loads a model
 
     normal, control_characters = clean(text)
     words = len(normal.split())

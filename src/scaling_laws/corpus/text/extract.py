@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from scaling_laws.corpus.pages import PAGE_MEGABYTES, PAGE_SECONDS, Engine, extract_pages
-from scaling_laws.corpus.text import Document
-from scaling_laws.corpus.warc import read_pages
+from scaling_laws.corpus.crawl.warc import read_pages
+from scaling_laws.corpus.text.documents import Document
+from scaling_laws.corpus.text.pages import PAGE_MEGABYTES, PAGE_SECONDS, Engine, extract_pages
 from scaling_laws.progress import track
 from scaling_laws.tables import stream_table
 

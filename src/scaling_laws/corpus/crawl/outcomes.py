@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling_laws.corpus.addresses import hosts_of
+from scaling_laws.corpus.crawl.addresses import hosts_of
 from scaling_laws.output import atomic
 from scaling_laws.tables import GROUP_ROWS, read_batches
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from yarl import URL
 
-from scaling_laws.corpus import robots
-from scaling_laws.corpus.addresses import BlockedAddressError, Gate, parse
-from scaling_laws.corpus.fetch import Answer, Client
-from scaling_laws.corpus.frontier import Frontier, Host, Job
-from scaling_laws.corpus.politeness import SharedHosts
-from scaling_laws.corpus.shard import Shard
+from scaling_laws.corpus.crawl import robots
+from scaling_laws.corpus.crawl.addresses import BlockedAddressError, Gate, parse
+from scaling_laws.corpus.crawl.fetch import Answer, Client
+from scaling_laws.corpus.crawl.frontier import Frontier, Host, Job
+from scaling_laws.corpus.crawl.politeness import SharedHosts
+from scaling_laws.corpus.crawl.shard import Shard
 
 FIRST_RETRY = 0.5
 """Seconds before the first further attempt, about; each later one waits twice as long."""

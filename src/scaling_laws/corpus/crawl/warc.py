@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from scaling_laws.corpus.content import BodyError, dechunked, decoded
-from scaling_laws.corpus.urls import url_id
+from scaling_laws.corpus.crawl.content import BodyError, dechunked, decoded
+from scaling_laws.corpus.links.urls import url_id
 from scaling_laws.errors import InputError
 
 READ_BYTES = 2**15  # which gzip makes 32 MiB of at most

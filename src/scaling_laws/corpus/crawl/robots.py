@@ -10,7 +10,7 @@ from typing import NamedTuple
 from protego import Protego
 from yarl import URL
 
-from scaling_laws.corpus.fetch import Answer
+from scaling_laws.corpus.crawl.fetch import Answer
 
 MAXIMUM_BYTES = 500 * 1024
 REDIRECTS = 5

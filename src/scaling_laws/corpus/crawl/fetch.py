@@ -22,9 +22,9 @@ from aiohttp import (
 )
 from yarl import URL
 
-from scaling_laws.corpus.addresses import BlockedAddressError, Gate, PublicResolver
-from scaling_laws.corpus.content import BodyError, decoded, is_html
-from scaling_laws.corpus.warc import Headers
+from scaling_laws.corpus.crawl.addresses import BlockedAddressError, Gate, PublicResolver
+from scaling_laws.corpus.crawl.content import BodyError, decoded, is_html
+from scaling_laws.corpus.crawl.warc import Headers
 
 REDIRECTS = {301, 302, 303, 307, 308}
 TOO_BUSY = {429, 503}

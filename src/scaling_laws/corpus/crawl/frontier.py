@@ -11,7 +11,7 @@ from itertools import count
 
 from yarl import URL
 
-from scaling_laws.corpus.politeness import Pace
+from scaling_laws.corpus.crawl.politeness import Pace
 
 
 @dataclass(slots=True)

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scaling_laws.contact import is_contact
-from scaling_laws.corpus.addresses import Gate, networks
-from scaling_laws.corpus.archives import find_archived
-from scaling_laws.corpus.fetch import open_client
-from scaling_laws.corpus.frontier import Frontier
-from scaling_laws.corpus.journal import open_journal, write_outputs
-from scaling_laws.corpus.politeness import MOST_AT_ONCE, shared_hosts
-from scaling_laws.corpus.robots import product_token
-from scaling_laws.corpus.shard import Shard
-from scaling_laws.corpus.visits import Limits, Visitor
+from scaling_laws.corpus.crawl.addresses import Gate, networks
+from scaling_laws.corpus.crawl.archives import find_archived
+from scaling_laws.corpus.crawl.fetch import open_client
+from scaling_laws.corpus.crawl.frontier import Frontier
+from scaling_laws.corpus.crawl.journal import open_journal, write_outputs
+from scaling_laws.corpus.crawl.politeness import MOST_AT_ONCE, shared_hosts
+from scaling_laws.corpus.crawl.robots import product_token
+from scaling_laws.corpus.crawl.shard import Shard
+from scaling_laws.corpus.crawl.visits import Limits, Visitor
 from scaling_laws.errors import InputError
 from scaling_laws.sample.server import replay
 from scaling_laws.tables import open_table

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scaling_laws.corpus.content import is_html
-from scaling_laws.corpus.urls import identity, normalise, url_id
-from scaling_laws.corpus.warc import (
+from scaling_laws.corpus.crawl.content import is_html
+from scaling_laws.corpus.crawl.warc import (
     Record,
     Response,
     parse_response,
@@ -21,6 +20,7 @@ from scaling_laws.corpus.warc import (
     read_records,
     target,
 )
+from scaling_laws.corpus.links.urls import identity, normalise, url_id
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import GROUP_ROWS, read_batches, stream_table

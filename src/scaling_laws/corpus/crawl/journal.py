@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 import pyarrow as pa
 
-from scaling_laws.corpus.warc import about_record
+from scaling_laws.corpus.crawl.warc import about_record
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.tables import stream_table

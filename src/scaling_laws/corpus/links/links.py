@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scaling_laws.corpus.dumps import DamagedDumpError, Post, read_lines, read_post
-from scaling_laws.corpus.urls import hostname, identity, normalise, registered_domain, url_id
+from scaling_laws.corpus.links.dumps import DamagedDumpError, Post, read_lines, read_post
+from scaling_laws.corpus.links.urls import hostname, identity, normalise, registered_domain, url_id
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track

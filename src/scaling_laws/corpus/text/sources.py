@@ -12,15 +12,15 @@ from typing import IO, Literal, NamedTuple
 
 import pyarrow as pa
 
-from scaling_laws.corpus import formats
-from scaling_laws.corpus.extract import DOCUMENTS
-from scaling_laws.corpus.formats import MINIMUM_WORDS, Text
+from scaling_laws.corpus.crawl.warc import read_conversions, read_pages
+from scaling_laws.corpus.links.urls import url_id
 from scaling_laws.corpus.overlap import NgramIndex
-from scaling_laws.corpus.pages import PAGE_MEGABYTES, PAGE_SECONDS, extract_pages
-from scaling_laws.corpus.text import LANGUAGE, Document, Rejection, judge
-from scaling_laws.corpus.urls import url_id
-from scaling_laws.corpus.warc import read_conversions, read_pages
-from scaling_laws.corpus.workers import within_limits
+from scaling_laws.corpus.text import formats
+from scaling_laws.corpus.text.documents import LANGUAGE, Document, Rejection, judge
+from scaling_laws.corpus.text.extract import DOCUMENTS
+from scaling_laws.corpus.text.formats import MINIMUM_WORDS, Text
+from scaling_laws.corpus.text.pages import PAGE_MEGABYTES, PAGE_SECONDS, extract_pages
+from scaling_laws.corpus.text.workers import within_limits
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import open_table, read_batches, stream_table

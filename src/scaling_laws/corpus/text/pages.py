@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from w3lib.encoding import html_to_unicode
 
-from scaling_laws.corpus.text import LANGUAGE, Document, Rejection, judge
-from scaling_laws.corpus.warc import Page
-from scaling_laws.corpus.workers import within_limits
+from scaling_laws.corpus.crawl.warc import Page
+from scaling_laws.corpus.text.documents import LANGUAGE, Document, Rejection, judge
+from scaling_laws.corpus.text.workers import within_limits
 from scaling_laws.errors import InputError
 
 Engine = Literal["newspaper3k", "trafilatura"]
-MODULES = {"newspaper3k": "scaling_laws.corpus.article", "trafilatura": "trafilatura"}
+MODULES = {"newspaper3k": "scaling_laws.corpus.text.article", "trafilatura": "trafilatura"}
 HTML_TYPES = {"", "text/html", "application/xhtml+xml"}
 PAGE_SECONDS, PAGE_MEGABYTES = 30.0, 1024
 
@@ -80,7 +80,7 @@ def lost_page(page: Page, reason: str) -> Rejection:
 
 def newspaper3k(html: str, language: str) -> tuple[str, str]:
     """Return title and text of a page by Newspaper3k."""
-    from scaling_laws.corpus.article import title_and_text
+    from scaling_laws.corpus.text.article import title_and_text
 
     return title_and_text(html, language)
 

@@ -22,8 +22,8 @@ import pyarrow as pa
 from backports import zstd
 from lxml import etree
 
-from scaling_laws.corpus.text import Document, Rejection, judge
-from scaling_laws.corpus.urls import url_id
+from scaling_laws.corpus.links.urls import url_id
+from scaling_laws.corpus.text.documents import Document, Rejection, judge
 from scaling_laws.errors import InputError
 from scaling_laws.tables import open_table, read_batches
 

@@ -21,12 +21,12 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from scaling_laws.corpus.addresses import hosts_of
-from scaling_laws.corpus.archives import Archived, read_archived
-from scaling_laws.corpus.content import BodyError
-from scaling_laws.corpus.fetch import Answer
-from scaling_laws.corpus.journal import Journal, Row
-from scaling_laws.corpus.warc import page_record
+from scaling_laws.corpus.crawl.addresses import hosts_of
+from scaling_laws.corpus.crawl.archives import Archived, read_archived
+from scaling_laws.corpus.crawl.content import BodyError
+from scaling_laws.corpus.crawl.fetch import Answer
+from scaling_laws.corpus.crawl.journal import Journal, Row
+from scaling_laws.corpus.crawl.warc import page_record
 from scaling_laws.progress import SECONDS_BETWEEN_LINES, track
 
 log = logging.getLogger(__name__)

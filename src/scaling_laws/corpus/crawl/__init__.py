@@ -1,0 +1,1 @@
+"""Crawl: pages of the web, politely, into WARC files."""

@@ -1,0 +1,1 @@
+"""Links: which pages Reddit submissions lead to."""

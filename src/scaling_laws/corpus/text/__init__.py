@@ -1,0 +1,1 @@
+"""Text: documents from pages, and from other corpora."""
