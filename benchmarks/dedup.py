@@ -269,10 +269,8 @@ def _memory(folder: Path) -> Bar:
         for step, peak in peaks.items()
     }
     worst = max(growth.values())
-    detail = "; ".join(
-        f"{step} {growth[step]:.0f} ({', '.join(f'{peak / 2**20:.0f}' for peak in peaks[step])} MiB)"
-        for step in STEPS
-    )
+    in_mib = {step: ", ".join(f"{peak / 2**20:.0f}" for peak in peaks[step]) for step in STEPS}
+    detail = "; ".join(f"{step} {growth[step]:.0f} ({in_mib[step]} MiB)" for step in STEPS)
     return Bar(
         "dedup",
         "peak memory per added document, bytes, of the worst step",

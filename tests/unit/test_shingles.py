@@ -61,9 +61,9 @@ def test_a_text_has_the_same_ngrams_in_any_company(texts):
 def test_the_hashes_are_the_same_on_every_machine():
     text = "Der Fluß floss, naïvely speaking, internationally; ΟΔΟΣ."
     assert shingles_of([text], 5)[0].tolist() == [
-        13167812325858812005,
-        4909655583048244871,
-        10267501163518665572,
+        18325171814449168988,
+        1544224178332710882,
+        17732367976776520977,
     ]
 
 

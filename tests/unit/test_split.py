@@ -38,7 +38,7 @@ def copied(seed, edits=(18, 60)):
 
 def test_the_exact_check_catches_what_minhash_missed(tmp_path):
     documents, _ = run_dedup(
-        tmp_path, [document_table(copied(0, (12, 40)))], test_fraction=0.3, **WEAK
+        tmp_path, [document_table(copied(0, (2, 30)))], test_fraction=0.3, **WEAK
     )
     run_split(tmp_path)
     train, test, leaks, report = read(tmp_path)

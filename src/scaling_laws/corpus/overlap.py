@@ -1,7 +1,7 @@
 """What few documents share with many: exact counts of common word n-grams.
 
 The few are held in an index, the many are streamed past it in batches. So memory grows with the
-few alone, whatever the size of the many: some 50 bytes a word of the few while an index is built,
+few alone, whatever the size of the many: some 40 bytes a word of the few while an index is built,
 and half of that afterwards.
 """
 
@@ -21,6 +21,7 @@ from scaling_laws.corpus.shingles import (
     Sets,
     begins_run,
     common,
+    distinct,
     shingle_sets,
     shingles_of,
 )
@@ -44,10 +45,8 @@ class NgramIndex:
             words: Words in an n-gram; a shorter text is one n-gram.
         """
         self.words = words
-        sets = join([shingle_sets(texts, words) for texts in batches])
-        self._offsets = sets.offsets
-        distinct, self._ngrams = _rank(sets.values)
-        self._lookup = Lookup(distinct)
+        self._sets = join([shingle_sets(texts, words) for texts in batches])
+        self._lookup = Lookup(distinct(self._sets.values))
         self._seen = np.zeros(len(self._lookup.values), bool)
 
     def mark(self, texts: Sequence[str]) -> None:
@@ -60,8 +59,13 @@ class NgramIndex:
 
         The share of a document without words is 0.
         """
-        marked = np.concatenate([[0], np.cumsum(self._seen[self._ngrams])])[self._offsets]
-        return np.diff(marked) / np.maximum(np.diff(self._offsets), 1)
+        sizes = self._sets.sizes
+        shares = np.zeros(len(sizes))
+        for document in np.flatnonzero(sizes):
+            start, end = self._sets.offsets[document : document + 2]
+            places = np.searchsorted(self._lookup.values, self._sets.values[start:end])
+            shares[document] = self._seen[places].mean()
+        return shares
 
 
 class Matches(NamedTuple):
@@ -101,9 +105,10 @@ class SimilarityIndex:
         self.words, self.threshold = words, threshold
         self._sets = join([shingle_sets(texts, words) for texts in batches])
         self._needed = np.maximum(np.ceil(self._sets.sizes * threshold - 1e-6), 1).astype(np.int64)
-        places, documents = _rarest(self._sets, self._needed)
-        order = np.argsort(self._sets.values[places])
-        ngrams, self._documents = self._sets.values[places[order]], documents[order]
+        ngrams, documents = _rarest(self._sets, self._needed)
+        order = np.argsort(ngrams)
+        ngrams, self._documents = ngrams[order], documents[order]
+        del order, documents
         starts = np.flatnonzero(begins_run(ngrams))
         self._lookup = Lookup(ngrams[starts])
         self._starts = np.append(starts, len(ngrams))
@@ -179,29 +184,22 @@ def _bit(place: Hashes) -> npt.NDArray[np.uint8]:
     return np.left_shift(np.uint8(1), (place & np.uint64(7)).astype(np.uint8))
 
 
-def _rank(values: Hashes) -> tuple[Hashes, Offsets]:
-    """Return the distinct values, sorted, and the place of each value among them.
-
-    NumPy's `unique` does the same with a hash table, which is twenty times slower here.
-    """
-    order = np.argsort(values)
-    ordered = values[order]
-    first = begins_run(ordered)
-    places = np.empty(len(values), np.int64)
-    places[order] = np.cumsum(first) - 1
-    return ordered[first], places
-
-
-def _rarest(sets: Sets, needed: Offsets) -> tuple[Offsets, npt.NDArray[np.int32]]:
-    """Return places of all but needed - 1 of the n-grams of each set, the rarest, and whose.
+def _rarest(sets: Sets, needed: Offsets) -> tuple[Hashes, npt.NDArray[np.int32]]:
+    """Return all but needed - 1 of the n-grams of each set, the rarest, and whose they are.
 
     Equally rare n-grams are taken by their hashes.
     """
-    _, distinct = _rank(sets.values)
-    rarity = np.bincount(distinct)[distinct]
-    places, documents = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    ordered = np.sort(sets.values)
+    starts = np.flatnonzero(begins_run(ordered))
+    ordered = ordered[starts]
+    rarity = np.diff(starts, append=len(sets.values)).astype(np.int32)
+    del starts
+    ngrams, documents = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
     for document, (start, end) in enumerate(pairwise(sets.offsets.tolist())):
-        count = max(end - start - int(needed[document]) + 1, 0)
-        places.append(start + np.argsort(rarity[start:end], kind="stable")[:count])
+        own = sets.values[start:end]
+        count = max(len(own) - int(needed[document]) + 1, 0)
+        chosen = np.argsort(rarity[np.searchsorted(ordered, own)], kind="stable")[:count]
+        ngrams.append(own[chosen])
         documents.append(np.full(count, document, np.int32))
-    return np.concatenate(places), np.concatenate(documents)
+    del ordered, rarity
+    return np.concatenate(ngrams), np.concatenate(documents)
