@@ -1,9 +1,12 @@
 """Deduplication: signatures, pairs, clusters, and what is kept."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic_documents import (
     SPLIT,
@@ -17,6 +20,7 @@ from synthetic_documents import (
 
 from scaling_laws.corpus import clusters as clusters_module
 from scaling_laws.corpus import dedup as dedup_module
+from scaling_laws.corpus.batches import stream_batches
 from scaling_laws.corpus.clusters import clusters
 from scaling_laws.corpus.dedup import dedup
 from scaling_laws.corpus.minhash import buckets, choose_bands, minhash, signatures
@@ -58,11 +62,13 @@ def test_duplicates_are_dropped_and_named_with_what_was_kept(tmp_path):
 
 
 def test_the_best_document_is_kept_by_score_then_time_then_name(tmp_path):
-    table = document_table([prose(1), prose(2), *(edited(prose(1), n, 5) for n in range(4))])
-    table["score"] = [3, 3, 8, 9, 9, 9]
-    table["created_utc"] = [0, 0, 0, 7, 6, 6]
-    kept, _ = run_dedup(tmp_path, [table], test_fraction=0)
-    assert set(kept["doc_id"]) == {table["doc_id"][1], min(table["doc_id"][4:])}
+    copies = [edited(prose(1), n, 5) for n in range(6)]
+    table = document_table(copies).sort_values("doc_id", ignore_index=True)
+    table["score"] = [8, 9, 9, 9, 3, 9]
+    table["created_utc"] = [5, 7, 6, 6, 1, 8]
+    kept, duplicates = run_dedup(tmp_path, [table.sample(frac=1, random_state=0)], test_fraction=0)
+    assert list(kept["doc_id"]) == [table["doc_id"][2]]
+    assert set(duplicates["kept_doc_id"]) == set(kept["doc_id"])
 
 
 def test_no_kept_pair_is_at_the_threshold_by_brute_force(tmp_path):
@@ -324,3 +330,15 @@ def test_shards_that_were_not_clustered_are_refused(tmp_path):
     with pytest.raises(InputError, match="none: no document is kept"):
         dedup(documents[:1], kept=tmp_path / "none", output=tmp_path / "o")
     assert not (tmp_path / "o").exists() and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("sizes", [[2500], [1] * 2500, [999, 1, 1, 1499], [1001, 0, 1499]])
+def test_rows_give_the_same_bytes_however_they_were_divided_into_batches(tmp_path, sizes):
+    rows = pa.table({"name": [str(n) for n in range(2500)], "number": range(2500)})
+    places = np.cumsum([0, *sizes])
+    for path, cuts in ((tmp_path / "a", [0, 2500]), (tmp_path / "b", places.tolist())):
+        with stream_batches(path, rows.schema) as table:
+            for start, end in pairwise(cuts):
+                table.append(pa.RecordBatch.from_pylist(rows[start:end].to_pylist(), rows.schema))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert pq.ParquetFile(tmp_path / "b").metadata.row_group(0).num_rows == 1000

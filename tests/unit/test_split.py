@@ -61,6 +61,21 @@ def test_the_exact_check_catches_what_minhash_missed(tmp_path):
     assert "held_out" not in train.columns and "held_out" not in test.columns
 
 
+def test_a_leak_is_listed_with_the_test_document_that_it_is_most_like(tmp_path):
+    text = prose(1, 200)
+    table = document_table(
+        [text, *(edited(text, n, edits) for n, edits in ((1, 8), (2, 3), (3, 6)))]
+    )
+    table["held_out"] = [False, True, True, True]
+    table = pd.concat([table, document_table([prose(2)], first=9).assign(held_out=False)])
+    table.drop(columns=["score", "created_utc"]).to_parquet(tmp_path / "documents.parquet")
+    run_split(tmp_path)
+    _, _, leaks, report = read(tmp_path)
+    assert list(leaks["doc_id"]) == [table["doc_id"].iloc[0]]
+    assert list(leaks["test_doc_id"]) == [table["doc_id"].iloc[2]]
+    assert report["near_duplicates"]["dropped"] == 1
+
+
 def test_the_report_has_the_numbers_of_a_brute_force_count(tmp_path):
     table = document_table(copied(0, (5, 60)))
     table["url"] = [
