@@ -30,12 +30,12 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from bars import Bar, cpu_seconds, peak_memory, show
-from scaling_laws.corpus.batches import read_arrays
-from scaling_laws.corpus.clusters import clusters
-from scaling_laws.corpus.dedup import dedup
-from scaling_laws.corpus.minhash import Contents, buckets, signatures
-from scaling_laws.corpus.shingles import jaccards, shingle_sets
-from scaling_laws.corpus.split import split
+from scaling_laws.corpus.dedup.batches import read_arrays
+from scaling_laws.corpus.dedup.clusters import clusters
+from scaling_laws.corpus.dedup.dedup import dedup
+from scaling_laws.corpus.dedup.minhash import Contents, buckets, signatures
+from scaling_laws.corpus.dedup.shingles import jaccards, shingle_sets
+from scaling_laws.corpus.dedup.split import split
 
 THRESHOLD, SHINGLE_WORDS, THEIR_PERMUTATIONS = 0.5, 5, 128
 DOCUMENTS, SHARDS, REPEATS = 16_000, 2, 3

@@ -37,8 +37,10 @@ def open_table(path: Path, columns: Sequence[str] = ()) -> pq.ParquetFile:
     return table
 
 
-def read_batches(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield `columns` of a Parquet file, at most `rows` rows at a time.
+def read_batches(
+    path: Path, columns: Sequence[str] = (), rows: int = GROUP_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Yield a Parquet file at most `rows` rows at a time, with all columns if none is named.
 
     A reader keeps the pages of every row group that it has been asked for at once, so each row
     group is asked for on its own: no more than one is in memory.
@@ -46,9 +48,10 @@ def read_batches(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.R
     Raises:
         InputError: When it is missing, no Parquet file, or lacks a column.
     """
-    table = open_table(path, columns)
-    for group in range(table.num_row_groups):
-        yield from table.iter_batches(rows, row_groups=[group], columns=list(columns))
+    names = list(columns) or None
+    with open_table(path, columns) as table:
+        for group in range(table.num_row_groups):
+            yield from table.iter_batches(rows, [group], names, use_threads=False)
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:

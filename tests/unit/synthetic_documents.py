@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from scaling_laws.corpus.clusters import clusters
-from scaling_laws.corpus.dedup import dedup
-from scaling_laws.corpus.minhash import buckets, signatures
-from scaling_laws.corpus.split import split
+from scaling_laws.corpus.dedup.clusters import clusters
+from scaling_laws.corpus.dedup.dedup import dedup
+from scaling_laws.corpus.dedup.minhash import buckets, signatures
+from scaling_laws.corpus.dedup.split import split
 
 WORDS = [f"word{n}" for n in range(5000)]
 SPLIT = ("train.parquet", "test.parquet", "leaks.parquet", "split.json")

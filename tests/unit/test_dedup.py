@@ -18,13 +18,13 @@ from synthetic_documents import (
     write_shard,
 )
 
-from scaling_laws.corpus import clusters as clusters_module
-from scaling_laws.corpus import dedup as dedup_module
-from scaling_laws.corpus.batches import stream_batches
-from scaling_laws.corpus.clusters import clusters
-from scaling_laws.corpus.dedup import dedup
-from scaling_laws.corpus.minhash import buckets, choose_bands, minhash, signatures
-from scaling_laws.corpus.shingles import jaccard, shingles
+from scaling_laws.corpus.dedup import clusters as clusters_module
+from scaling_laws.corpus.dedup import dedup as dedup_module
+from scaling_laws.corpus.dedup.batches import stream_batches
+from scaling_laws.corpus.dedup.clusters import clusters
+from scaling_laws.corpus.dedup.dedup import dedup
+from scaling_laws.corpus.dedup.minhash import buckets, choose_bands, minhash, signatures
+from scaling_laws.corpus.dedup.shingles import jaccard, shingles
 from scaling_laws.errors import InputError
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_documents import edited, prose
 
-from scaling_laws.corpus import overlap
-from scaling_laws.corpus.overlap import NgramIndex, SimilarityIndex
-from scaling_laws.corpus.shingles import (
+from scaling_laws.corpus.dedup import overlap
+from scaling_laws.corpus.dedup.overlap import NgramIndex, SimilarityIndex
+from scaling_laws.corpus.dedup.shingles import (
     common,
     jaccard,
     jaccards,

@@ -15,7 +15,7 @@ from backports import zstd
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from scaling_laws.corpus.shingles import shingles
+from scaling_laws.corpus.dedup.shingles import shingles
 from scaling_laws.corpus.text.sources import corpus
 from scaling_laws.errors import InputError
 

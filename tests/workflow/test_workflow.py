@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from scaling_laws.corpus.shingles import shingles
+from scaling_laws.corpus.dedup.shingles import shingles
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config/ci.yaml").read_text())
@@ -223,7 +223,7 @@ def test_touched_sources_and_a_copy_elsewhere_rerun_nothing(copy):
 
 
 def test_an_edit_of_dedup_reruns_dedup_and_what_follows_but_no_crawl(copy):
-    source = copy / "src/scaling_laws/corpus/dedup.py"
+    source = copy / "src/scaling_laws/corpus/dedup/dedup.py"
     source.write_text(source.read_text() + "\n# an edit\n")
     rules = planned_rules(copy)
     assert {"dedup", "split", "tokenizer", "train", "fit", "figure", "report"} <= set(rules)

@@ -155,6 +155,11 @@ def get_corpus_options(wildcards):
     return options(corpus, only={"format", "maximum_words"})(wildcards)
 
 
+def get_split_memory(wildcards):
+    """Return MB for the check for leaks: 60 bytes a word of the test split, at 1.4 tokens each."""
+    return max(8000, (settings.split.test_tokens or 0) * 60 // 1_400_000)
+
+
 # Inputs and parameters of tokens.smk
 
 

@@ -187,7 +187,7 @@ rule extract:
 
 rule signatures:
     input:
-        code=sources("corpus.minhash"),
+        code=sources("corpus.dedup.minhash"),
         documents="<results>/documents/{shard}.parquet",
         links="<results>/links/shards/{shard}.parquet",
     output:
@@ -212,7 +212,7 @@ rule signatures:
 
 rule buckets:
     input:
-        code=sources("corpus.minhash"),
+        code=sources("corpus.dedup.minhash"),
         signatures=expand("<results>/dedup/signatures/{shard}.parquet", shard=SHARDS),
     output:
         "<results>/dedup/pairs/{part}.parquet",
@@ -236,7 +236,7 @@ rule buckets:
 
 rule clusters:
     input:
-        code=sources("corpus.clusters"),
+        code=sources("corpus.dedup.clusters"),
         documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
         signatures=expand("<results>/dedup/signatures/{shard}.parquet", shard=SHARDS),
         pairs=expand("<results>/dedup/pairs/{part}.parquet", part=PARTS),
@@ -268,7 +268,7 @@ rule clusters:
 
 rule dedup:
     input:
-        code=sources("corpus.dedup"),
+        code=sources("corpus.dedup.dedup"),
         documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
         kept="<results>/dedup/kept.parquet",
     output:
@@ -290,7 +290,7 @@ rule dedup:
 
 rule split:
     input:
-        code=sources("corpus.split"),
+        code=sources("corpus.dedup.split"),
         documents="<results>/corpus/documents.parquet",
     output:
         train="<results>/corpus/train.parquet",
@@ -304,7 +304,7 @@ rule split:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=get_split_memory,
         runtime=720,
     params:
         dedup=options(settings.dedup, only={"threshold", "shingle_words"}),

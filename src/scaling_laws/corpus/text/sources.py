@@ -13,8 +13,8 @@ from typing import IO, Literal, NamedTuple
 import pyarrow as pa
 
 from scaling_laws.corpus.crawl.warc import read_conversions, read_pages
+from scaling_laws.corpus.dedup.overlap import NgramIndex
 from scaling_laws.corpus.links.urls import url_id
-from scaling_laws.corpus.overlap import NgramIndex
 from scaling_laws.corpus.text import formats
 from scaling_laws.corpus.text.documents import LANGUAGE, Document, Rejection, judge
 from scaling_laws.corpus.text.extract import DOCUMENTS

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaling_laws.corpus.shingles import (
+from scaling_laws.corpus.dedup.shingles import (
     Hashes,
     Offsets,
     Sets,

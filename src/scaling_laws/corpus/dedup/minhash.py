@@ -33,11 +33,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scaling_laws.corpus.batches import read_arrays, read_batches, stream_batches, utf8
-from scaling_laws.corpus.shingles import GOLDEN, Hashes, Offsets, Sets, begins_run, mix, shingles_of
+from scaling_laws.corpus.dedup.batches import read_arrays, stream_batches, utf8
+from scaling_laws.corpus.dedup.shingles import (
+    GOLDEN,
+    Hashes,
+    Offsets,
+    Sets,
+    begins_run,
+    mix,
+    shingles_of,
+)
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table
+from scaling_laws.tables import open_table, read_batches
 
 log = logging.getLogger(__name__)
 

@@ -15,20 +15,19 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from scaling_laws.corpus.batches import (
+from scaling_laws.corpus.dedup.batches import (
     array,
     read_arrays,
-    read_batches,
     scratch,
     stream_batches,
     strings,
     utf8,
 )
-from scaling_laws.corpus.minhash import PAIRS, Contents, check_signatures, content_hash
-from scaling_laws.corpus.shingles import Sets, distinct, jaccards, portions, shingle_sets
+from scaling_laws.corpus.dedup.minhash import PAIRS, Contents, check_signatures, content_hash
+from scaling_laws.corpus.dedup.shingles import Sets, distinct, jaccards, portions, shingle_sets
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table
+from scaling_laws.tables import open_table, read_batches
 
 Places = npt.NDArray[np.int32]
 Pairs = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]

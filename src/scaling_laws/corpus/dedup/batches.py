@@ -16,21 +16,7 @@ import pyarrow.parquet as pq
 
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
-from scaling_laws.tables import open_table
-
-ROWS_PER_BATCH = 1000
-
-
-def read_batches(
-    path: Path, columns: Sequence[str] = (), rows: int = ROWS_PER_BATCH
-) -> Iterator[pa.RecordBatch]:
-    """Yield a Parquet file in batches of at most `rows`, with all columns if none is named.
-
-    Raises:
-        InputError: When it is missing, no Parquet file, or lacks a column.
-    """
-    with open_table(path, columns) as table:
-        yield from table.iter_batches(rows, columns=list(columns) or None, use_threads=False)
+from scaling_laws.tables import GROUP_ROWS, open_table, read_batches
 
 
 def read_arrays(
@@ -124,7 +110,10 @@ class BatchWriter:
 
 @contextmanager
 def stream_batches(
-    path: Path, schema: pa.Schema, rows_per_group: int = 1000, incompressible: Sequence[str] = ()
+    path: Path,
+    schema: pa.Schema,
+    rows_per_group: int = GROUP_ROWS,
+    incompressible: Sequence[str] = (),
 ) -> Iterator[BatchWriter]:
     """Yield a writer of the Parquet file `path`, which is there when the block has succeeded.
 

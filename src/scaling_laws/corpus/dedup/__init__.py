@@ -1,0 +1,1 @@
+"""Deduplication, the test split, and what documents share."""
