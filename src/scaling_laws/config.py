@@ -27,7 +27,12 @@ from scaling_laws.output import atomic
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-SAMPLE_CORPORA = ("books", "internet_books", "wikipedia", "common_crawl")
+SAMPLE_CORPORA = {
+    "books": "jsonl",
+    "internet_books": "jsonl",
+    "wikipedia": "wikipedia",
+    "common_crawl": "warc",
+}
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -37,12 +42,19 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 class Section(BaseModel):
     """A part of the configuration; unknown keys are refused.
 
-    Numbers may come as text, since Snakemake's `--config a={b: 1}` gives them so.
+    Numbers and null may come as text, since Snakemake's `--config a={b: 1}` gives them so.
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_null(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {key: None if value == "null" else value for key, value in values.items()}
+        return values
 
 
 class Sample(Section):
@@ -165,9 +177,9 @@ class Dedup(Section):
 
     threshold: Fraction = 0.5
     """Least Jaccard similarity of two documents' shingles that makes them near duplicates."""
-    shingle_words: Count = 5
+    shingle_words: Annotated[int, Field(ge=1, le=1000)] = 5
     """Words in one shingle."""
-    permutations: Annotated[int, Field(ge=16)] = 256
+    permutations: Annotated[int, Field(ge=16, le=65536)] = 256
     """Length of a MinHash signature."""
     miss_probability: Fraction = 0.02
     """Greatest chance that a pair exactly at the threshold is not found. Pairs across the split
@@ -343,7 +355,7 @@ class Evaluation(Section):
 def _without_null(value: Any) -> Any:
     """Return a mapping without its null entries: overlays can add to one, but not take away."""
     if isinstance(value, dict):
-        return {key: entry for key, entry in value.items() if entry is not None}
+        return {key: entry for key, entry in value.items() if entry not in (None, "null")}
     return value
 
 
@@ -403,6 +415,8 @@ class Config(Section):
             if corpus.path == "sample" and name not in SAMPLE_CORPORA:
                 allowed = ", ".join(SAMPLE_CORPORA)
                 raise ValueError(f"corpora.{name}.path: the sample has {allowed}; name a file")
+            if corpus.path == "sample" and corpus.format != SAMPLE_CORPORA[name]:
+                raise ValueError(f"corpora.{name}.format: the sample's is {SAMPLE_CORPORA[name]}")
         for law, studies in self.fits.laws.items():
             for study in studies:
                 if getattr(self.studies, study) is None:

@@ -38,7 +38,7 @@ def open_table(path: Path, columns: Sequence[str] = ()) -> pq.ParquetFile:
 
 
 def read_batches(
-    path: Path, columns: Sequence[str] = (), rows: int = GROUP_ROWS
+    path: Path, columns: Sequence[str] = (), rows: int = GROUP_ROWS, nullable: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """Yield a Parquet file at most `rows` rows at a time, with all columns if none is named.
 
@@ -46,12 +46,23 @@ def read_batches(
     group is asked for on its own: no more than one is in memory.
 
     Raises:
-        InputError: When it is missing, no Parquet file, or lacks a column.
+        InputError: When it is missing, no whole Parquet file, or lacks a column, or a column that
+            is named and not in `nullable` lacks a value.
     """
     names = list(columns) or None
+    start = 0
     with open_table(path, columns) as table:
-        for group in range(table.num_row_groups):
-            yield from table.iter_batches(rows, [group], names, use_threads=False)
+        try:
+            for group in range(table.num_row_groups):
+                for batch in table.iter_batches(rows, [group], names, use_threads=False):
+                    for name in columns:
+                        if batch[name].null_count and name not in nullable:
+                            row = start + batch[name].is_null().index(True).as_py()
+                            raise InputError(f"{path}: row {row}: {name} is empty")
+                    start += batch.num_rows
+                    yield batch
+        except OSError as error:
+            raise InputError(f"{path}: damaged: {error}") from None
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:

@@ -82,10 +82,11 @@ def load(path: Path, end_of_text: str = END_OF_TEXT) -> Tokenizer:
         bpe = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
         raise InputError(f"{path}: not a tokenizer.json: {error}") from None
-    if bpe.token_to_id(end_of_text) is None:
+    special = {token.content for token in bpe.get_added_tokens_decoder().values() if token.special}
+    if end_of_text not in special:
         raise InputError(
-            f"{path}: has no token {end_of_text}, which closes every document; "
-            "tokenizer.end_of_text names it"
+            f"{path}: has no special token {end_of_text!r}, which closes every document; found "
+            f"{', '.join(sorted(special)) or 'none'}; tokenizer.end_of_text names it"
         )
     bpe.encode_special_tokens = True
     bpe.no_truncation()

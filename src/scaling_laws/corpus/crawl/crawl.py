@@ -98,14 +98,11 @@ def crawl(
     agent = named_agent(user_agent, contact, live=proxy != "sample")
     wanted = read_links(links)
     started = time.monotonic()
-    settings = {
+    archived = find_archived(archives or (), wanted["url_id"])
+    settings = {  # a crawl that was begun with others does not go on; patience may change
         "user_agent": agent,
         "proxy": proxy,
         "site": _stamp(site),
-        "archives": [_stamp(index) for index in archives or ()],
-        "maximum_delay": maximum_delay,
-        "timeout": timeout,
-        "retries": retries,
         "redirects": redirects,
         "maximum_bytes": maximum_bytes,
         "allowed_networks": allowed_networks or [],
@@ -120,7 +117,7 @@ def crawl(
         shard = Shard(wanted, journal)
         resumed = shard.resume()
         try:
-            shard.take_archived(find_archived(archives or (), wanted["url_id"]), maximum_bytes)
+            shard.take_archived(archived, maximum_bytes)
             frontier = Frontier(concurrency_per_host, delay)
             for host, numbers in shard.by_host():
                 frontier.add_links(host, numbers)

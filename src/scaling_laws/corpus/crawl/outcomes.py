@@ -10,7 +10,7 @@ import pandas as pd
 
 from scaling_laws.corpus.crawl.addresses import hosts_of
 from scaling_laws.output import atomic
-from scaling_laws.tables import GROUP_ROWS, read_batches
+from scaling_laws.tables import read_batches
 
 WORDS = (
     *("ok", "robots", "http_error", "timeout", "too_large", "wrong_type", "blocked_address"),
@@ -37,7 +37,7 @@ def outcomes(tables: list[Path], *, reasons: Path, hosts: Path) -> dict[str, obj
     by_reason: Counter[tuple[str, str]] = Counter()
     by_host: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path in tables:
-        for batch in read_batches(path, COLUMNS, GROUP_ROWS):
+        for batch in read_batches(path, COLUMNS, nullable=["detail"]):
             found = batch.to_pydict()
             found_hosts = hosts_of(batch["url"]).to_pylist()
             by_reason.update(zip(found["outcome"], map(grouped, found["detail"]), strict=True))

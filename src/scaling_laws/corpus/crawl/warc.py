@@ -77,6 +77,8 @@ class Response(NamedTuple):
 def read_pages(warc: Path) -> Iterator[Page]:
     """Yield the pages of a WARC file's response records.
 
+    What is no HTTP in a record, as other crawls leave some, gives a page without content.
+
     Raises:
         InputError: When the file is no WARC file or is cut off.
     """
@@ -84,14 +86,15 @@ def read_pages(warc: Path) -> Iterator[Page]:
         if not record.headers.get("content-type", "application/http").startswith(HTTP):
             continue  # an answer of the DNS, say
         url = target(record)
+        name = record.headers.get("x-url-id") or url_id(url)
         try:
             response = parse_response(record.block)
-        except ValueError as error:
-            raise InputError(f"{warc}: the record at byte {record.offset}: {error}") from None
+        except ValueError:
+            yield Page(name, url, "", b"")
+            continue
         body = response.body
         with suppress(BodyError):  # archives keep such headers beside bodies that have been decoded
             body = response.content(LARGEST_BODY)
-        name = record.headers.get("x-url-id") or url_id(url)
         yield Page(name, url, response.header("content-type"), body)
 
 
