@@ -13,16 +13,17 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
 import docstring_parser
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rich.console import Console
 from rich.markup import escape
 
+from scaling_laws.config import Config
 from scaling_laws.errors import InputError
 
 # command: (module, function, one line for --help), in the order of the road
@@ -59,6 +60,23 @@ COMMANDS = {
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
 }
+
+# command: the sections of the configuration whose bounds hold for its options, too
+BOUNDS = {
+    "links": ("links",),
+    "merge-links": ("links",),
+    "crawl": ("crawl",),
+    "extract": ("extract",),
+    "signatures": ("dedup",),
+    "buckets": ("dedup",),
+    "clusters": ("dedup", "split"),
+    "split": ("dedup", "decontaminate"),
+    "corpus": ("extract", "decontaminate"),
+    "tokenizer": ("tokenizer",),
+    "encode": ("tokenizer",),
+    "fit": ("fits",),
+}
+LEAST = {"workers": 1, "part": 0, "shard": 0, "split_seed": 0, "maximum_words": 1, "threads": 1}
 
 
 def main() -> None:
@@ -135,6 +153,7 @@ def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
         )
 
     def run(**values: Any) -> None:
+        check_bounds(name, values)
         statistics = stage(**values)
         if isinstance(statistics, dict):
             for key, value in statistics.items():
@@ -150,6 +169,36 @@ def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(run)
     return app
+
+
+def check_bounds(name: str, values: Mapping[str, Any]) -> None:
+    """Check options against the bounds of the configuration keys of their names.
+
+    Raises:
+        InputError: Some are out of bounds.
+    """
+    for key, least in LEAST.items():
+        if values.get(key) is not None and values[key] < least:
+            raise InputError(f"{_flag(key)} {values[key]}: expected {least} or more")
+    fields: dict[str, Any] = {}
+    for section in BOUNDS.get(name, ()):
+        model = type(Config.model_fields[section].default)
+        fields |= {key: (field.annotation, field) for key, field in model.model_fields.items()}
+    given = {key: value for key, value in values.items() if key in fields and value is not None}
+    options = create_model("Options", __config__=ConfigDict(allow_inf_nan=False), **fields)
+    try:
+        options.model_validate(given)
+    except ValidationError as error:
+        faults = [
+            f"{_flag(str(fault['loc'][0]))} {given[str(fault['loc'][0])]}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise InputError("\n".join(faults)) from None
+
+
+def _flag(parameter: str) -> str:
+    """Return the option of a parameter."""
+    return f"--{parameter.replace('_', '-')}"
 
 
 def _json_reader(name: str, model: type[BaseModel]) -> Callable[[str], BaseModel]:

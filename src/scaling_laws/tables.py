@@ -57,12 +57,12 @@ def read_batches(
                 for batch in table.iter_batches(rows, [group], names, use_threads=False):
                     for name in columns:
                         if batch[name].null_count and name not in nullable:
-                            row = start + batch[name].is_null().index(True).as_py()
+                            row = start + batch[name].is_null().index(True).as_py() + 1
                             raise InputError(f"{path}: row {row}: {name} is empty")
                     start += batch.num_rows
                     yield batch
-        except OSError as error:
-            raise InputError(f"{path}: damaged: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: damaged after row {start}: {error}") from None
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:

@@ -86,6 +86,25 @@ def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path):
     assert done.stderr.splitlines()[1:] == [f"error: {tmp_path}/none: no such file"]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("extract W --output o --rejected r --workers 0", "--workers 0: expected 1 or more"),
+        ("extract W --output o --rejected r --page-seconds nan", "should be a finite number"),
+        ("signatures D --links l --output o --threshold 2", "--threshold 2.0: Input should be"),
+        ("buckets S --part -1 --parts 2 --output o", "--part -1: expected 0 or more"),
+        ("tokenizer T --output o --vocab-size 100", "greater than or equal to 257"),
+        (
+            "corpus a --source s --format wet --train t --output o --rejected r --ngram-words 0",
+            "--ngram-words 0: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_an_option_out_of_the_bounds_of_its_key_is_refused(monkeypatch, capsys, line, message):
+    code, _, err = call(monkeypatch, capsys, *line.split())
+    assert code == 2 and message in err
+
+
 def test_a_spec_that_is_no_spec_is_refused_without_a_traceback(tmp_path):
     options = ("tokens", "test", "curve", "model", "run", "snapshots")
     paths = [word for name in options for word in (f"--{name}", tmp_path / name)]

@@ -172,6 +172,14 @@ def test_numbers_may_come_as_text_as_from_snakemakes_command_line(default):
     assert validate(default).split.test_fraction == 0.25
 
 
+def test_null_may_come_as_text_too(default):
+    put(default, "crawl.proxy", "null")
+    put(default, "crawl.contact", "me@university.edu")
+    put(default, "corpora.books", "null")
+    config = validate(default)
+    assert config.crawl.proxy is None and "books" not in config.corpora
+
+
 def test_every_fault_is_told_at_once(default):
     put(default, "split.test_fraction", 3)
     put(default, "crawl.retries", -1)

@@ -276,7 +276,7 @@ def test_a_crawl_that_was_stopped_continues(stopped: tuple[Path, list[str]]) -> 
 
 def test_with_other_settings_a_crawl_starts_anew(stopped: tuple[Path, list[str]]) -> None:
     folder, line = stopped
-    line[line.index("--retries") - 1] = "1"  # of the timeout
+    line += ["--redirects", "4"]
     result = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "of other settings or damaged; dropped" in result.stderr

@@ -23,7 +23,7 @@ from scaling_laws.corpus.links import dumps
 from scaling_laws.corpus.links import links as stage
 from scaling_laws.corpus.links.links import links, merge_links
 from scaling_laws.errors import InputError
-from scaling_laws.tables import GROUP_ROWS, concat
+from scaling_laws.tables import GROUP_ROWS, concat, read_batches
 
 NOVEMBER_2017 = 1_510_000_000
 ALL_DAYS = {"first_day": "2005-06-23", "last_day": "2018-10-31"}
@@ -660,6 +660,17 @@ def test_a_table_of_something_else_is_named(merge: Merge) -> None:
         merge_links([merge.folder / "none.parquet"], **options)
 
 
+def test_submissions_of_one_name_that_lead_to_two_pages_are_both_kept(tmp_path: Path) -> None:
+    lines = [post(1, "http://a.example/x"), post(1, "http://b.example/y")]
+    dump = tmp_path / "RS_2017-11"
+    dump.write_text("\n".join(map(json.dumps, lines)))
+    links(dump, output=tmp_path / "s", rejected=tmp_path / "r")
+    merge_links([tmp_path / "s"] * 2, output=tmp_path / "l", rejected=tmp_path / "p", shard=0)
+    table = pd.read_parquet(tmp_path / "l")
+    assert sorted(table["host"]) == ["a.example", "b.example"]
+    assert [len(names) for names in table["submissions"]] == [1, 1]
+
+
 # Joining
 
 
@@ -683,6 +694,20 @@ def test_tables_are_joined_in_the_order_given_and_in_row_groups_of_one_size(
 
     concat([write(tmp_path / "one.parquet", range(9000))], output=tmp_path / "same.parquet")
     assert (tmp_path / "same.parquet").read_bytes() == (tmp_path / "all.parquet").read_bytes()
+
+
+def test_an_empty_cell_and_a_damaged_table_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": ["a", "b", None]}), path, row_group_size=2)
+    with pytest.raises(InputError, match=r"t\.parquet: row 3: text is empty"):
+        list(read_batches(path, ["text"]))
+    assert len(list(read_batches(path, ["text"], nullable=["text"]))) == 2
+    pq.write_table(pa.table({"n": list(range(10_000))}), path)
+    data = bytearray(path.read_bytes())
+    data[100:400] = bytes(300)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"t\.parquet: damaged after row 0: "):
+        list(read_batches(path, ["n"]))
 
 
 def test_tables_that_differ_in_a_column_are_not_joined(tmp_path: Path) -> None:

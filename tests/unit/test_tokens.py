@@ -109,8 +109,10 @@ def test_a_tokenizer_that_is_there_is_taken_as_it_is(folder, tmp_path):
     assert (tmp_path / "t.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     with pytest.raises(InputError, match=r"has 300 entries, tokenizer\.vocab_size says 301"):
         tokenizer.tokenizer(folder / "train.parquet", vocab_size=301, **options)
-    with pytest.raises(InputError, match="has no token </s>, which closes every document"):
+    with pytest.raises(InputError, match=r"has no special token .</s>., which"):
         tokenizer.tokenizer(folder / "train.parquet", vocab_size=300, end_of_text="</s>", **options)
+    with pytest.raises(InputError, match="has no special token 'e'"):
+        tokenizer.load(folder / "tokenizer.json", "e")
 
 
 def test_another_token_may_close_documents_and_nothing_else_is_added(folder, tmp_path):

@@ -205,9 +205,7 @@ def merge_links(
     rows = pa.concat_tables([_large(SUBMISSIONS).empty_table(), *tables]).combine_chunks()
     read = len(rows)
     # What is sorted by is all that a row has, so that its place does not depend on the dumps'.
-    rows = _sorted(
-        rows, "submission", "canonical_url", "-score", "created_utc", "url", "subreddit"
-    )
+    rows = _sorted(rows, "submission", "canonical_url", "-score", "created_utc", "url", "subreddit")
     rows = rows.take(np.union1d(_starts(rows["submission"]), _starts(rows["canonical_url"])))
     rows = _sorted(rows, "canonical_url", "-score", "created_utc", "submission")
 

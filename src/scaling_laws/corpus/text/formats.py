@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import lzma
 import posixpath
@@ -18,7 +19,6 @@ from zipfile import BadZipFile, ZipFile
 
 import mwparserfromhell
 import orjson
-import pyarrow as pa
 from backports import zstd
 from lxml import etree
 
@@ -85,6 +85,9 @@ def json_lines(path: Path, name: str) -> Iterator[Text]:
     """
     with opened(path) as lines:
         for number, line in enumerate(lines, start=1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not line.strip():
+                continue
             try:
                 row = orjson.loads(line)
                 text, title = row["text"], row.get("title")
@@ -104,17 +107,15 @@ def parquet(path: Path, name: str) -> Iterator[Text]:
         InputError: The file is damaged, lacks the column, or a text is no string.
     """
     titled = "title" in open_table(path, ("text",)).schema_arrow.names
+    columns = ["text", "title"] if titled else ["text"]
     number = 0
-    try:
-        for batch in read_batches(path, ["text", "title"] if titled else ["text"], ROWS_PER_BATCH):
-            for row in batch.to_pylist():
-                number += 1
-                if not isinstance(row["text"], str):
-                    found = row["text"]
-                    raise InputError(f"{path}: row {number}: text is {found!r}, expected a string")
-                yield Text(f"{name}:{number}", str(row.get("title") or ""), row["text"])
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: damaged after row {number}: {error}") from None
+    for batch in read_batches(path, columns, ROWS_PER_BATCH, nullable=columns):
+        for row in batch.to_pylist():
+            number += 1
+            if not isinstance(row["text"], str):
+                found = row["text"]
+                raise InputError(f"{path}: row {number}: text is {found!r}, expected a string")
+            yield Text(f"{name}:{number}", str(row.get("title") or ""), row["text"])
 
 
 def plain_text(path: Path, name: str) -> Iterator[Text]:
