@@ -260,7 +260,7 @@ def test_a_document_whose_link_is_absent_is_named(tmp_path):
     with pytest.raises(InputError, match=r"links\.parquet: url_id link0 stands on two rows"):
         signatures(path, links=links, output=tmp_path / "s")
     table.assign(score=[1, None])[["url_id", "score", "created_utc"]].to_parquet(links)
-    with pytest.raises(InputError, match=r"links\.parquet: column score has empty cells"):
+    with pytest.raises(InputError, match=r"links\.parquet: row 2: score is empty"):
         signatures(path, links=links, output=tmp_path / "s")
     assert not (tmp_path / "s").exists()
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.tables import GROUP_ROWS, open_table, read_batches
 
@@ -33,8 +32,6 @@ def read_arrays(
     for path in paths:
         for batch in read_batches(path, columns, rows):
             for name in columns:
-                if batch[name].null_count:
-                    raise InputError(f"{path}: column {name} has empty cells, expected none")
                 part = array(batch[name])
                 if name not in arrays:
                     arrays[name] = np.empty((total, *part.shape[1:]), part.dtype)
