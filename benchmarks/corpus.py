@@ -15,11 +15,10 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-import dedup
-import extract
-
 import crawl
+import dedup
 import encode
+import extract
 import links
 from bars import Bar, show
 
