@@ -15,7 +15,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import open_table, read_batches
 
-BYTES_PER_PART = 64 << 20
+BYTES_PER_PART = 32 << 20
 LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
