@@ -155,7 +155,7 @@ def concat(tables: list[Path], *, output: Path) -> None:
     with atomic(output) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         rest = schema.empty_table()
         for path in track(tables, "concat: tables", len(tables)):
-            for batch in read_batches(path, schema.names, GROUP_ROWS):
+            for batch in read_batches(path):
                 rest = pa.concat_tables([rest, pa.Table.from_batches([batch], schema)])
                 if len(rest) >= GROUP_ROWS:
                     writer.write_table(rest.slice(0, GROUP_ROWS).combine_chunks())

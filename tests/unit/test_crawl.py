@@ -293,8 +293,8 @@ def test_with_other_settings_a_crawl_starts_anew(stopped: tuple[Path, list[str]]
         ({"url_id": [None], "url": ["http://x/"]}, (), "a row has no url_id"),
         ({"url_id": ["a"] * 2, "url": ["http://x/"] * 2}, (), "url_id a stands on two rows"),
         ({"url_id": [], "url": []}, ("--proxy", "sample"), "give --site FILE"),
-        ({"url_id": [], "url": []}, ("--proxy", "localhost"), "found 'localhost'"),
-        ({"url_id": [], "url": []}, ("--allowed-networks", "10.0.0.0/99"), "crawl.allowed_net"),
+        ({"url_id": [], "url": []}, ("--proxy", "localhost"), "--proxy localhost: Input"),
+        ({"url_id": [], "url": []}, ("--allowed-networks", "10.0.0.0/99"), "--allowed-networks"),
         (None, (), "links.parquet is missing"),
     ],
 )

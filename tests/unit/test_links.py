@@ -710,6 +710,12 @@ def test_an_empty_cell_and_a_damaged_table_are_named(tmp_path: Path) -> None:
         list(read_batches(path, ["n"]))
 
 
+def test_tables_with_empty_cells_are_joined(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"url": ["a", None], "line": [None, "b"]}), tmp_path / "t.parquet")
+    concat([tmp_path / "t.parquet"] * 2, output=tmp_path / "all.parquet")
+    assert pq.read_table(tmp_path / "all.parquet")["url"].to_pylist() == ["a", None, "a", None]
+
+
 def test_tables_that_differ_in_a_column_are_not_joined(tmp_path: Path) -> None:
     one = write(tmp_path / "one.parquet", range(3))
     pq.write_table(pa.table({"n": ["a"], "s": [["b"]]}), tmp_path / "other.parquet")
