@@ -15,7 +15,6 @@ import gzip
 import logging
 import multiprocessing
 import random
-import resource
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,13 +25,14 @@ from statistics import median
 import aiohttp
 import pandas as pd
 
-from bars import Bar, show
+from bars import Bar, cpu_seconds, peak_memory, show
 from scaling_laws.corpus.crawl.crawl import crawl
 
 HOSTS, PAGES_PER_HOST, MOST_LINKS = 200, 15, 12_000
 CONCURRENCY = 64
 REPEATS = 5
 WORDS = 4000
+Client = Callable[[Path, list[str], str], None]
 ROBOTS = b"User-agent: *\nDisallow: /private/\nDisallow: /search\nAllow: /search/about\n"
 
 
@@ -123,56 +123,24 @@ def ours(folder: Path, urls: list[str], proxy: str) -> None:
     assert statistics["outcomes"] == {"ok": len(urls)}, statistics
 
 
-def measured(client: Callable[[Path, list[str], str], None], urls: list[str], proxy: str) -> float:
-    """Return the CPU seconds of a client's work, in a process of its own."""
-    return in_child(_cpu_seconds, client, urls, proxy)
-
-
-def peak(links: int, proxy: str) -> float:
-    """Return the most memory in MB that a crawl of so many links has."""
-    return in_child(_peak, ours, addresses(links), proxy)
-
-
-def in_child(
-    measure: Callable[..., None],
-    client: Callable[[Path, list[str], str], None],
-    urls: list[str],
-    proxy: str,
-) -> float:
-    """Return what `measure` finds in a new process."""
+def measured(client: Client, urls: list[str], proxy: str) -> tuple[float, float]:
+    """Return the CPU seconds of a client's work and its peak memory in MB, in a new process."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=measure, args=(there, client, Path(folder), urls, proxy))
+        process = context.Process(target=report, args=(there, client, Path(folder), urls, proxy))
         process.start()
         there.close()
-        found: float = here.recv()
+        found: tuple[float, float] = here.recv()
         process.join()
     return found
 
 
-def _cpu_seconds(
-    result: Connection,
-    client: Callable[[Path, list[str], str], None],
-    folder: Path,
-    urls: list[str],
-    proxy: str,
-) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF)
+def report(result: Connection, client: Client, folder: Path, urls: list[str], proxy: str) -> None:
+    """Let a client work, and send what that took."""
+    before = cpu_seconds()
     client(folder, urls, proxy)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    result.send(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-
-
-def _peak(
-    result: Connection,
-    client: Callable[[Path, list[str], str], None],
-    folder: Path,
-    urls: list[str],
-    proxy: str,
-) -> None:
-    client(folder, urls, proxy)
-    result.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+    result.send((cpu_seconds() - before, peak_memory() / 1e6))
 
 
 def addresses(count: int) -> list[str]:
@@ -189,8 +157,12 @@ def measure() -> list[Bar]:
     proxy = f"http://127.0.0.1:{here.recv()}"
     try:
         urls = addresses(HOSTS * PAGES_PER_HOST)
-        pairs = [(measured(bare, urls, proxy), measured(ours, urls, proxy)) for _ in range(REPEATS)]
-        few, many = peak(MOST_LINKS // 12, proxy), peak(MOST_LINKS, proxy)
+        pairs = [
+            (measured(bare, urls, proxy)[0], measured(ours, urls, proxy)[0]) for _ in range(REPEATS)
+        ]
+        few, many = (
+            measured(ours, addresses(links), proxy)[1] for links in (MOST_LINKS // 12, MOST_LINKS)
+        )
     finally:
         server.terminate()
         server.join()

@@ -37,11 +37,7 @@ COMMANDS = {
     "crawl": ("corpus.crawl.crawl", "crawl", "Fetch one shard of the links into a WARC file."),
     "outcomes": ("corpus.crawl.outcomes", "outcomes", "Count what became of the links."),
     "extract": ("corpus.text.extract", "extract", "Extract the text of the crawled pages."),
-    "signatures": (
-        "corpus.dedup.minhash",
-        "signatures",
-        "Compute MinHash signatures.",
-    ),
+    "signatures": ("corpus.dedup.minhash", "signatures", "Compute MinHash signatures."),
     "buckets": ("corpus.dedup.minhash", "buckets", "Find pairs of documents that may be alike."),
     "clusters": ("corpus.dedup.clusters", "clusters", "Verify pairs, and choose what is kept."),
     "dedup": ("corpus.dedup.dedup", "dedup", "Leave exact and near duplicates out."),

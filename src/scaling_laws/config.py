@@ -113,13 +113,13 @@ class Crawl(Section):
 
     proxy: Literal["sample"] | Annotated[str, Field(pattern="^https?://.")] | None = "sample"
     """HTTP proxy as a URL; "sample" for the replay server of the sample web; null for none."""
-    user_agent: Annotated[str, Field(pattern=r"^[\x21-\x7e][\x20-\x7e]*$")] = "scaling-laws/0.1"
+    user_agent: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-][\x20-\x7e]*$")] = "scaling-laws/0.1"
     """What servers see, and what robots.txt has rules for."""
     contact: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")] | None = None
     """E-mail or web address that servers see beside it; off the sample there must be one."""
     concurrency: Count = 32
     """Requests under way at once in one shard."""
-    concurrency_per_host: Annotated[int, Field(ge=1, le=56)] = 8
+    concurrency_per_host: Annotated[int, Field(ge=1, le=4095)] = 8
     """Requests under way at once to one host, over all shards."""
     delay: Annotated[float, Field(ge=0)] = 0.0
     """Least seconds between two requests to one host, over all shards."""

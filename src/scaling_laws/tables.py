@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,11 @@ class TableWriter:
     keep the garbage collector busy.
     """
 
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         """Write to `writer`."""
         self._writer, self._schema = writer, schema
         self._cells: list[Any] = []
-        self._full = rows_per_group * len(schema)
+        self._full = GROUP_ROWS * len(schema)
         self._characters = 0
         self.rows = 0
 
@@ -103,18 +103,10 @@ class TableWriter:
         self._characters += sum(len(cell) for cell in row if isinstance(cell, str))
         self.rows += 1
         if len(self._cells) == self._full or self._characters >= GROUP_CHARACTERS:
-            self._write()
+            self.flush()
 
-    def extend(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows."""
-        for row in rows:
-            self.append(row)
-
-    def close(self) -> None:
-        """Write the rows that are left."""
-        self._write()
-
-    def _write(self) -> None:
+    def flush(self) -> None:
+        """Write the rows that are held as a row group."""
         if self._cells:
             width = len(self._schema)
             columns = [
@@ -127,14 +119,74 @@ class TableWriter:
 
 
 @contextmanager
-def stream_table(
-    path: Path, schema: pa.Schema, rows_per_group: int = GROUP_ROWS
-) -> Iterator[TableWriter]:
+def stream_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
     """Yield a writer of the Parquet file `path`, which is there when the block has succeeded."""
     with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        table = TableWriter(writer, schema, rows_per_group)
+        table = TableWriter(writer, schema)
         yield table
-        table.close()
+        table.flush()
+
+
+class BatchWriter:
+    """A Parquet file that grows batch by batch, in row groups of a fixed number of rows.
+
+    Equal rows in equal order give equal bytes, however they were divided into batches.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
+        """Write to `writer`."""
+        self._writer, self._schema, self._rows_per_group = writer, schema, rows_per_group
+        self._batches: list[pa.RecordBatch] = []
+        self._held = 0
+        self.rows = 0
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Add rows, with the columns of the schema in its order."""
+        self._batches.append(batch)
+        self._held += batch.num_rows
+        self.rows += batch.num_rows
+        if self._held >= self._rows_per_group:
+            self._write(self._held - self._held % self._rows_per_group)
+
+    def flush(self) -> None:
+        """Write what is held as a last row group."""
+        self._write(self._held)
+
+    def _write(self, rows: int) -> None:
+        """Write the first `rows` of what is held, and hold the rest."""
+        held = pa.Table.from_batches(self._batches, self._schema)
+        for start in range(0, rows, self._rows_per_group):
+            group = held.slice(start, min(self._rows_per_group, rows - start))
+            self._writer.write_table(group.combine_chunks())
+        self._batches = held.slice(rows).to_batches()
+        self._held -= rows
+
+
+@contextmanager
+def stream_batches(
+    path: Path,
+    schema: pa.Schema,
+    rows_per_group: int = GROUP_ROWS,
+    incompressible: Sequence[str] = (),
+) -> Iterator[BatchWriter]:
+    """Yield a writer of the Parquet file `path`, which is there when the block has succeeded.
+
+    Args:
+        path: The file.
+        schema: Its columns.
+        rows_per_group: Rows of all row groups but the last.
+        incompressible: Columns of random numbers, which are stored as they are.
+    """
+    plain = set(incompressible)
+    others = [name for name in schema.names if name not in plain]
+    compression = {name: "NONE" if name in plain else "ZSTD" for name in schema.names}
+    with (
+        atomic(path) as partial,
+        pq.ParquetWriter(partial, schema, compression=compression, use_dictionary=others) as writer,
+    ):
+        batches = BatchWriter(writer, schema, rows_per_group)
+        yield batches
+        batches.flush()
 
 
 def concat(tables: list[Path], *, output: Path) -> None:
@@ -152,16 +204,10 @@ def concat(tables: list[Path], *, output: Path) -> None:
     schema = open_table(tables[0]).schema_arrow.remove_metadata()
     for path in tables:
         require_schema(open_table(path).schema_arrow, schema, path)
-    with atomic(output) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        rest = schema.empty_table()
+    with stream_batches(output, schema) as rows:
         for path in track(tables, "concat: tables", len(tables)):
             for batch in read_batches(path):
-                rest = pa.concat_tables([rest, pa.Table.from_batches([batch], schema)])
-                if len(rest) >= GROUP_ROWS:
-                    writer.write_table(rest.slice(0, GROUP_ROWS).combine_chunks())
-                    rest = rest.slice(GROUP_ROWS)
-        if len(rest):
-            writer.write_table(rest.combine_chunks())
+                rows.append(batch)
 
 
 def require_schema(found: pa.Schema, expected: pa.Schema, path: Path) -> None:

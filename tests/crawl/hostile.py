@@ -287,12 +287,17 @@ async def chunked_nested_bomb(request: Request) -> None:
     await request.send(b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(inner), inner))
 
 
-@site("connection|timeout")
-async def huge_header(request: Request) -> None:
-    await request.send(OK + b"X-Junk: ")
+async def send_huge(request: Request, start: bytes, end: bytes) -> None:
+    """Send 300 MB of one letter between `start` and `end`."""
+    await request.send(start)
     for _ in range(300):
         await request.send(b"j" * 10**6)
-    await request.send(b"\r\nContent-Length: 0\r\n\r\n")
+    await request.send(end)
+
+
+@site("connection|timeout")
+async def huge_header(request: Request) -> None:
+    await send_huge(request, OK + b"X-Junk: ", b"\r\nContent-Length: 0\r\n\r\n")
 
 
 @site("connection|timeout")
@@ -305,18 +310,13 @@ async def many_headers(request: Request) -> None:
 
 @site("connection|timeout")
 async def huge_status_line(request: Request) -> None:
-    await request.send(b"HTTP/1.1 200 ")
-    for _ in range(300):
-        await request.send(b"O" * 10**6)
-    await request.send(b"\r\n\r\n")
+    await send_huge(request, b"HTTP/1.1 200 ", b"\r\n\r\n")
 
 
 @site("ok|truncated|connection|timeout|too_large")
 async def huge_trailer(request: Request) -> None:
-    await request.send(OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\nX-Trailer: ")
-    for _ in range(300):
-        await request.send(b"t" * 10**6)
-    await request.send(b"\r\n\r\n")
+    start = OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\nX-Trailer: "
+    await send_huge(request, start, b"\r\n\r\n")
 
 
 @site("ok")
@@ -778,5 +778,5 @@ def certificates(folder: Path) -> ssl.SSLContext:
     def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         connection.context = contexts.get(name or "", contexts["valid.example"])
 
-    contexts["valid.example"].sni_callback = choose  # type: ignore[assignment]
+    contexts["valid.example"].sni_callback = choose
     return contexts["valid.example"]

@@ -92,6 +92,7 @@ def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path):
         ("extract W --output o --rejected r --workers 0", "--workers 0: expected 1 or more"),
         ("extract W --output o --rejected r --page-seconds nan", "should be a finite number"),
         ("signatures D --links l --output o --threshold 2", "--threshold 2.0: Input should be"),
+        ("crawl L --warc w --outcomes o --user-agent a --allowed-networks 10.1", "not a valid"),
         ("buckets S --part -1 --parts 2 --output o", "--part -1: expected 0 or more"),
         ("tokenizer T --output o --vocab-size 100", "greater than or equal to 257"),
         (

@@ -120,6 +120,13 @@ def test_the_live_web_is_not_crawled_without_a_contact(default, contact):
         validate(default)
 
 
+@pytest.mark.parametrize("user_agent", ["", " ", "/1.0", "(bot)", "bot\n", "b\u00f6t"])
+def test_a_user_agent_must_have_a_name_and_be_sendable(default, user_agent):
+    put(default, "crawl.user_agent", user_agent)
+    with pytest.raises(InputError, match=r"crawl\.user_agent"):
+        validate(default)
+
+
 @pytest.mark.parametrize("contact", ["me@university.edu", "https://lab.org/crawler?a=b"])
 def test_a_contact_is_an_address_that_can_be_reached(default, contact):
     put(default, "crawl.contact", contact)

@@ -329,12 +329,6 @@ def test_servers_see_the_contact(contact: str) -> None:
     assert named_agent("bot/1.0", contact, live=True) == f"bot/1.0 (+{contact})"
 
 
-@pytest.mark.parametrize("user_agent", ["", " ", "/1.0", "(bot)", "bot\n", "b\u00f6t"])
-def test_a_user_agent_must_have_a_name_and_be_sendable(user_agent: str) -> None:
-    with pytest.raises(InputError, match=r"crawl\.user_agent"):
-        named_agent(user_agent, None, live=False)
-
-
 def test_the_sample_needs_no_contact() -> None:
     assert named_agent("bot/1.0", None, live=False) == "bot/1.0"
 

@@ -20,12 +20,12 @@ from synthetic_documents import (
 
 from scaling_laws.corpus.dedup import clusters as clusters_module
 from scaling_laws.corpus.dedup import dedup as dedup_module
-from scaling_laws.corpus.dedup.batches import stream_batches
 from scaling_laws.corpus.dedup.clusters import clusters
 from scaling_laws.corpus.dedup.dedup import dedup
 from scaling_laws.corpus.dedup.minhash import buckets, choose_bands, minhash, signatures
 from scaling_laws.corpus.dedup.shingles import jaccard, shingles
 from scaling_laws.errors import InputError
+from scaling_laws.tables import stream_batches
 
 
 def with_copies(documents, copies, edits=40):

@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from io import BytesIO
-from pathlib import Path
 from threading import Thread
 
 import pandas as pd
@@ -25,8 +24,6 @@ from scaling_laws.corpus.text.workers import HELD_BYTES, within_limits
 from scaling_laws.errors import InputError
 from scaling_laws.sample import pages as sample
 from scaling_laws.sample.corpora import common_crawl
-
-PACKAGES = Path(__file__).parents[2] / "resources/packages"
 
 PARAGRAPH = (
     "The committee met on Tuesday and agreed that the bridge over the river should be repaired "
@@ -166,10 +163,8 @@ def test_title_and_text_are_those_of_newspapers_own_parse():
         assert newspaper3k(html, "en") == newspapers_own(html)
 
 
-def test_title_and_text_of_crawled_pages_are_those_of_newspapers_own_parse(tmp_path):
-    if not (PACKAGES / "SHA256SUMS").exists():
-        pytest.skip("the packages of the sample are not downloaded: scaling-laws download")
-    (tmp_path / "pages.warc.gz").write_bytes(common_crawl(PACKAGES, 80, random.Random(1)))
+def test_title_and_text_of_crawled_pages_are_those_of_newspapers_own_parse(tmp_path, packages):
+    (tmp_path / "pages.warc.gz").write_bytes(common_crawl(packages, 80, random.Random(1)))
     for page in read_pages(tmp_path / "pages.warc.gz"):
         _, html = html_to_unicode(page.content_type, page.body)
         assert newspaper3k(html, "en") == newspapers_own(html)

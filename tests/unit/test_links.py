@@ -375,7 +375,7 @@ def test_the_built_in_domains_are_hosts_that_stand_once() -> None:
 # Dumps: compressions, damage
 
 POSTS = [post(n, f"http://a.example/{random.Random(n).getrandbits(400):x}") for n in range(4000)]
-CONTENT = text(POSTS)  # type: ignore[arg-type]
+CONTENT = text(POSTS)
 HALVES = CONTENT[: len(CONTENT) // 2], CONTENT[len(CONTENT) // 2 :]
 SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0skip"
 
@@ -540,7 +540,7 @@ class Merge:
     def tables(self, *dumps: list[dict[str, Any]], shards: int = 1) -> list[Path]:
         paths = []
         for number, posts in enumerate(dumps):
-            self.run(text(posts), shards=shards)  # type: ignore[arg-type]
+            self.run(text(posts), shards=shards)
             paths.append(self.run.output.rename(self.folder / f"{number}.parquet"))
         return paths
 

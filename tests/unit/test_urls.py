@@ -17,8 +17,6 @@ from scaling_laws.corpus.links.urls import hostname, identity, normalise, regist
 from scaling_laws.sample import faults, pages
 from scaling_laws.sample.build import DEAD_LINKS
 
-PACKAGES = Path(__file__).parents[2] / "resources/packages"
-
 
 @pytest.mark.parametrize(
     ("spelling", "normal"),
@@ -269,18 +267,16 @@ def test_generated_spellings_of_an_address_have_one_name(
 
 
 @pytest.fixture(scope="module")
-def web() -> dict[str, bytes]:
+def web(packages: Path) -> dict[str, bytes]:
     """Return the pages of the sample by address."""
-    if not (PACKAGES / "SHA256SUMS").exists():
-        pytest.skip("the sample's packages are not downloaded: scaling-laws download")
     chance = random.Random(0)
-    articles = pages.news(PACKAGES, pages.NEWS, chance)
+    articles = pages.news(packages, pages.NEWS, chance)
     syndicated = pages.near_copies(articles, 60, chance)
     originals = [
         *pages.article_pages(articles, chance),
-        *pages.sqlalchemy(PACKAGES, pages.SQLALCHEMY, chance),
-        *pages.django(PACKAGES, pages.DJANGO, chance),
-        *pages.salt(PACKAGES, pages.SALT, chance),
+        *pages.sqlalchemy(packages, pages.SQLALCHEMY, chance),
+        *pages.django(packages, pages.DJANGO, chance),
+        *pages.salt(packages, pages.SALT, chance),
     ]
     served = [
         *originals,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin
 
 import pyarrow as pa
@@ -14,8 +14,6 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from w3lib.url import safe_url_string
 from yarl import URL
-
-from scaling_laws.errors import InputError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -149,15 +147,3 @@ def hosts_of(urls: pa.Array) -> pa.Array:
     """Return the hosts of http and https addresses as they are written."""
     parts = pc.extract_regex(urls, r"^https?://(?:[^/?#]*@)?(?P<host>\[[^\]]*\]|[^/:?#]*)")
     return parts.field("host")
-
-
-def networks(ranges: Sequence[str]) -> list[Network]:
-    """Return networks written as CIDR ranges.
-
-    Raises:
-        InputError: When one is not.
-    """
-    try:
-        return [ip_network(text) for text in ranges]
-    except ValueError as error:
-        raise InputError(f"crawl.allowed_networks: {error}; expected such as 10.1.0.0/16") from None

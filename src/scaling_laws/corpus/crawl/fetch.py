@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import (
@@ -208,8 +208,8 @@ async def _only_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-async def _note_sent(session: ClientSession, context: object, parameters: object) -> None:
-    context.trace_request_ctx()  # type: ignore[attr-defined]
+async def _note_sent(session: ClientSession, context: Any, parameters: object) -> None:
+    context.trace_request_ctx()
 
 
 async def _read(response: ClientResponse, maximum_bytes: int, cut: bool) -> bytes:

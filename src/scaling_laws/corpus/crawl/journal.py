@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -193,7 +192,8 @@ def write_outputs(
 
 
 def _open(path: Path) -> BinaryIO:
-    return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")  # noqa: PTH123 - r+ creates none
+    path.touch()
+    return path.open("r+b")
 
 
 def _values(line: bytes) -> Any:

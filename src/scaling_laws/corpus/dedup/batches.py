@@ -1,4 +1,4 @@
-"""Parquet tables too large for memory: read and written as Arrow batches."""
+"""Tables too large for Python objects: their columns as arrays, and a place for what spills."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from scaling_laws.output import atomic
-from scaling_laws.tables import GROUP_ROWS, open_table, read_batches
+from scaling_laws.tables import open_table, read_batches
 
 
 def read_arrays(
@@ -68,68 +66,6 @@ def utf8(column: pa.Array) -> list[memoryview]:
 def strings(names: npt.NDArray[np.bytes_]) -> pa.Array:
     """Return the Arrow column of strings that `array` made into bytes."""
     return pa.array(names.tolist(), pa.binary()).cast(pa.string())
-
-
-class BatchWriter:
-    """A Parquet file that grows batch by batch, in row groups of a fixed number of rows.
-
-    Equal rows in equal order give equal bytes, however they were divided into batches.
-    """
-
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, rows_per_group: int) -> None:
-        """Write to `writer`."""
-        self._writer, self._schema, self._rows_per_group = writer, schema, rows_per_group
-        self._batches: list[pa.RecordBatch] = []
-        self._held = 0
-        self.rows = 0
-
-    def append(self, batch: pa.RecordBatch) -> None:
-        """Add rows, with the columns of the schema in its order."""
-        self._batches.append(batch)
-        self._held += batch.num_rows
-        self.rows += batch.num_rows
-        if self._held >= self._rows_per_group:
-            self._write(self._held - self._held % self._rows_per_group)
-
-    def flush(self) -> None:
-        """Write what is held as a last row group."""
-        self._write(self._held)
-
-    def _write(self, rows: int) -> None:
-        """Write the first `rows` of what is held, and hold the rest."""
-        held = pa.Table.from_batches(self._batches, self._schema)
-        for start in range(0, rows, self._rows_per_group):
-            group = held.slice(start, min(self._rows_per_group, rows - start))
-            self._writer.write_table(group.combine_chunks())
-        self._batches = held.slice(rows).to_batches()
-        self._held -= rows
-
-
-@contextmanager
-def stream_batches(
-    path: Path,
-    schema: pa.Schema,
-    rows_per_group: int = GROUP_ROWS,
-    incompressible: Sequence[str] = (),
-) -> Iterator[BatchWriter]:
-    """Yield a writer of the Parquet file `path`, which is there when the block has succeeded.
-
-    Args:
-        path: The file.
-        schema: Its columns.
-        rows_per_group: Rows of all row groups but the last.
-        incompressible: Columns of random numbers, which are stored as they are.
-    """
-    plain = set(incompressible)
-    others = [name for name in schema.names if name not in plain]
-    compression = {name: "NONE" if name in plain else "ZSTD" for name in schema.names}
-    with (
-        atomic(path) as partial,
-        pq.ParquetWriter(partial, schema, compression=compression, use_dictionary=others) as writer,
-    ):
-        batches = BatchWriter(writer, schema, rows_per_group)
-        yield batches
-        batches.flush()
 
 
 @contextmanager

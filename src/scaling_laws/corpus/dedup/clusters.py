@@ -19,7 +19,6 @@ from scaling_laws.corpus.dedup.batches import (
     array,
     read_arrays,
     scratch,
-    stream_batches,
     strings,
     utf8,
 )
@@ -27,7 +26,7 @@ from scaling_laws.corpus.dedup.minhash import PAIRS, Contents, check_signatures,
 from scaling_laws.corpus.dedup.shingles import Sets, distinct, jaccards, portions, shingle_sets
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, read_batches
+from scaling_laws.tables import open_table, read_batches, stream_batches
 
 Places = npt.NDArray[np.int32]
 Pairs = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]

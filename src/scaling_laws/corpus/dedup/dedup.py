@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scaling_laws.corpus.dedup.batches import array, read_arrays, scratch, stream_batches
+from scaling_laws.corpus.dedup.batches import array, read_arrays, scratch
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, read_batches
+from scaling_laws.tables import open_table, read_batches, stream_batches
 
 BYTES_PER_PART = 32 << 20
 LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scaling_laws.corpus.dedup.batches import read_arrays, stream_batches, utf8
+from scaling_laws.corpus.dedup.batches import read_arrays, utf8
 from scaling_laws.corpus.dedup.shingles import (
     GOLDEN,
     Hashes,
@@ -45,7 +45,7 @@ from scaling_laws.corpus.dedup.shingles import (
 )
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, read_batches
+from scaling_laws.tables import open_table, read_batches, stream_batches
 
 log = logging.getLogger(__name__)
 

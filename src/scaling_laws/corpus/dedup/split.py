@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scaling_laws.corpus.dedup.batches import read_arrays, stream_batches, strings
+from scaling_laws.corpus.dedup.batches import read_arrays, strings
 from scaling_laws.corpus.dedup.clusters import BYTES_PER_TOKEN
 from scaling_laws.corpus.dedup.overlap import Matches, NgramIndex, SimilarityIndex
 from scaling_laws.corpus.links.urls import hostname, identity, normalise, registered_domain
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
-from scaling_laws.tables import open_table, read_batches
+from scaling_laws.tables import open_table, read_batches, stream_batches
 
 S = TypeVar("S")
 T = TypeVar("T")

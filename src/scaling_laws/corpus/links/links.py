@@ -28,7 +28,7 @@ from scaling_laws.corpus.links.urls import hostname, identity, normalise, regist
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
-from scaling_laws.tables import GROUP_ROWS, open_table, require_schema
+from scaling_laws.tables import GROUP_ROWS, open_table, require_schema, stream_table
 
 MEDIA_DOMAINS = Path(__file__).with_name("media.txt")
 BLOCKED_DOMAINS = Path(__file__).with_name("blocked.txt")
@@ -133,16 +133,14 @@ def links(
     start, end = _midnight(first_day, "first_day"), _midnight(last_day, "last_day") + DAY
     if start >= end:
         raise InputError(f"first_day = {first_day} is after last_day = {last_day}")
-    if shards < 1:
-        raise InputError(f"shards = {shards}: expected 1 or more")
     media, blocked = _domains(MEDIA_DOMAINS), _domains(BLOCKED_DOMAINS)
     if blocklist:
         blocked |= _domains(blocklist)
     selection = Selection(start, end, over_18, _sites(media, blocked, shards))
     name, lines, reasons, damage = dump.name, 0, Counter[str](), None
     with (
-        _stream(output, SUBMISSIONS, order="shard") as kept,
-        _stream(rejected, REJECTED) as dropped,
+        _stream(output, SUBMISSIONS, "shard") as kept,
+        stream_table(rejected, REJECTED) as dropped,
     ):
         try:
             for line in track(read_lines(dump), f"links: {name} lines"):
@@ -244,13 +242,13 @@ def merge_links(
     }
 
 
-class _Rows:
-    """Rows on their way into a table.
+class _Sorter:
+    """Many rows at a time on their way into a table, in the order of a column.
 
     They are held as one flat list, because that many tuples would keep the garbage collector busy.
     """
 
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, order: str | None) -> None:
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, order: str) -> None:
         self._writer, self._schema, self._order = writer, schema, order
         self._cells: list[Any] = []
         self._full = HELD_ROWS * len(schema)
@@ -262,7 +260,7 @@ class _Rows:
             self.write()
 
     def write(self) -> None:
-        """Write the rows that are held, in their order by one column if it is given."""
+        """Write the rows that are held, in their order."""
         if not self._cells:
             return
         columns = [
@@ -271,20 +269,19 @@ class _Rows:
         ]
         self._cells.clear()
         rows = pa.Table.from_arrays(columns, schema=self._schema)
-        if self._order:
-            rows = rows.take(np.argsort(rows[self._order].to_numpy(), kind="stable"))
+        rows = rows.take(np.argsort(rows[self._order].to_numpy(), kind="stable"))
         self._writer.write_table(rows, row_group_size=GROUP_ROWS)
 
 
 @contextmanager
-def _stream(path: Path, schema: pa.Schema, order: str | None = None) -> Iterator[_Rows]:
-    """Yield the rows of a table, which is there when the block has succeeded.
+def _stream(path: Path, schema: pa.Schema, order: str) -> Iterator[_Sorter]:
+    """Yield a writer of the Parquet file `path`, which is there when the block has succeeded.
 
-    Row groups are of `GROUP_ROWS` rows. With `order` each has few values of that column, so that
-    who looks for one of them needs few row groups.
+    Each row group has few values of the column `order`, so that who looks for one of them needs
+    few row groups.
     """
     with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        rows = _Rows(writer, schema, order)
+        rows = _Sorter(writer, schema, order)
         yield rows
         rows.write()
 

@@ -171,7 +171,7 @@ def epub(path: Path, name: str) -> Iterator[Text]:
                 if chapter in encrypted:
                     raise InputError(f"{path}: {chapter} is encrypted")
                 chapters.append(prose(book.read(chapter)))
-    except (BadZipFile, KeyError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (BadZipFile, KeyError, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{path}: not a whole EPUB: {error}") from None
     title = package.findtext(".//{http://purl.org/dc/elements/1.1/}title") or path.stem
     yield Text(name, *without_licence("\n\n".join(chapters), title))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from w3lib.encoding import html_to_unicode
 
+from scaling_laws.corpus.crawl.content import is_html
 from scaling_laws.corpus.crawl.warc import Page
 from scaling_laws.corpus.text.documents import LANGUAGE, Document, Rejection, judge
 from scaling_laws.corpus.text.workers import within_limits
@@ -17,7 +18,6 @@ from scaling_laws.errors import InputError
 
 Engine = Literal["newspaper3k", "trafilatura"]
 MODULES = {"newspaper3k": "scaling_laws.corpus.text.article", "trafilatura": "trafilatura"}
-HTML_TYPES = {"", "text/html", "application/xhtml+xml"}
 PAGE_SECONDS, PAGE_MEGABYTES = 30.0, 1024
 
 
@@ -66,7 +66,7 @@ def extract_page(
     Raises:
         Exception: Whatever the parsers raise.
     """
-    if page.content_type.partition(";")[0].strip().lower() not in HTML_TYPES:
+    if page.content_type.strip() and not is_html(page.content_type):
         return lost_page(page, "wrong_type")
     _, html = html_to_unicode(page.content_type, page.body)
     title, text = ENGINES[engine](html, language) if html.strip() else ("", "")
