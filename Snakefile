@@ -46,6 +46,7 @@ rule corpus:
     input:
         "<results>/corpus/train.parquet",
         "<results>/corpus/test.parquet",
+        "<results>/links/rejected.parquet",
         "<results>/crawl/outcomes.csv",
         expand("<results>/corpora/{name}.parquet", name=settings.corpora),
 

@@ -15,7 +15,8 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Annotated, Any, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import docstring_parser
 import typer
@@ -23,8 +24,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rich.console import Console
 from rich.markup import escape
 
-from scaling_laws.config import Config
+from scaling_laws.config import Config, allowed
 from scaling_laws.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # command: (module, function, one line for --help), in the order of the road
 COMMANDS = {
@@ -84,7 +88,9 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    if not sys.stderr.isatty():  # a log file: begin it with what can be pasted to run it again
+    if (
+        not sys.stderr.isatty() and "--help" not in arguments
+    ):  # a log file: begin it with what can be pasted to run it again
         logging.getLogger(__name__).info("scaling-laws %s", shlex.join(sys.argv[1:]))
     try:
         stage_app(name)(args=arguments, prog_name=f"scaling-laws {name}")
@@ -150,6 +156,7 @@ def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
 
     def run(**values: Any) -> None:
         check_bounds(name, values)
+        check_paths(stage, values)
         statistics = stage(**values)
         if isinstance(statistics, dict):
             for key, value in statistics.items():
@@ -185,11 +192,29 @@ def check_bounds(name: str, values: Mapping[str, Any]) -> None:
     try:
         options.model_validate(given)
     except ValidationError as error:
-        faults = [
-            f"{_flag(str(fault['loc'][0]))} {given[str(fault['loc'][0])]}: {fault['msg']}"
-            for fault in error.errors()
-        ]
-        raise InputError("\n".join(faults)) from None
+        faults: dict[str, list[ErrorDetails]] = {}
+        for fault in error.errors():
+            faults.setdefault(str(fault["loc"][0]), []).append(fault)
+        lines = [f"{_flag(key)} {given[key]}: {allowed(said)}" for key, said in faults.items()]
+        raise InputError("\n".join(lines)) from None
+
+
+def check_paths(stage: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Check that no two parameters name one file: what is written would take the other's place.
+
+    Raises:
+        InputError: Two do.
+    """
+    named: dict[Path, str] = {}
+    for parameter in inspect.signature(stage).parameters.values():
+        value, option = values.get(parameter.name), parameter.kind is parameter.KEYWORD_ONLY
+        name = _flag(parameter.name) if option else parameter.name.upper()
+        for path in value if isinstance(value, list) else [value]:
+            if not isinstance(path, Path) or path.is_dir():
+                continue
+            other = named.setdefault(path.resolve(), name)
+            if other != name:
+                raise InputError(f"{other} and {name} are the same file, {path}; expected two")
 
 
 def _flag(parameter: str) -> str:

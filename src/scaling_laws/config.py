@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     IPvAnyNetwork,
@@ -23,6 +26,7 @@ from pydantic import (
 from scaling_laws.contact import is_contact
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
+from scaling_laws.text_files import Format, none_in, texts_in
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -36,7 +40,25 @@ SAMPLE_CORPORA = {
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+FOLDER = r"^results[\w-]*(/[\w-]+)*$"
+PROXY = "^https?://."
+USER_AGENT = r"^[A-Za-z0-9_.-][\x20-\x7e]*$"
+CONTACT = r"^[\x21-\x7e]+$"
+LANGUAGE = "^[a-z]{2}$"
+NAME = r"^[a-z][a-z0-9_]*$"
+LONGEST_VALUE = 60  # of which messages say all
+IN_WORDS = {
+    FOLDER: "expected a folder here whose name begins with results and has letters, digits, - and "
+    "_, such as results-mine; it may be a symbolic link to another disk",
+    PROXY: "a URL that begins with http:// or https://",
+    USER_AGENT: "expected a name such as my-crawler/1.0, in ASCII",
+    CONTACT: "expected an e-mail or web address",
+    LANGUAGE: "expected two letters (ISO 639-1) such as en",
+    "path_type": "a path",
+    NAME: "expected a name of small letters, digits and _ that begins with a letter",
+}
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Section(BaseModel):
@@ -111,11 +133,11 @@ class Links(Section):
 class Crawl(Section):
     """How pages are fetched."""
 
-    proxy: Literal["sample"] | Annotated[str, Field(pattern="^https?://.")] | None = "sample"
+    proxy: Literal["sample"] | Annotated[str, Field(pattern=PROXY)] | None = "sample"
     """HTTP proxy as a URL; "sample" for the replay server of the sample web; null for none."""
-    user_agent: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-][\x20-\x7e]*$")] = "scaling-laws/0.1"
+    user_agent: Annotated[str, Field(pattern=USER_AGENT)] = "scaling-laws/0.1"
     """What servers see, and what robots.txt has rules for."""
-    contact: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")] | None = None
+    contact: Annotated[str, Field(pattern=CONTACT)] | None = None
     """E-mail or web address that servers see beside it; off the sample there must be one."""
     concurrency: Count = 32
     """Requests under way at once in one shard."""
@@ -151,8 +173,8 @@ class Crawl(Section):
     def _live_web_needs_contact(self) -> Crawl:
         if self.proxy != "sample" and not is_contact(self.contact):
             raise ValueError(
-                f"contact = {self.contact}: off the sample web, expected an e-mail or web address "
-                "that the owners of servers can write to"
+                f"contact = {json.dumps(self.contact)}: off the sample web, expected an e-mail or "
+                "web address that the owners of servers can write to"
             )
         return self
 
@@ -162,7 +184,7 @@ class Extract(Section):
 
     engine: Literal["newspaper3k", "trafilatura"] = "newspaper3k"
     """What finds the article in a page; the paper has Newspaper3k."""
-    language: Annotated[str, Field(pattern="^[a-z]{2}$")] = "en"
+    language: Annotated[str, Field(pattern=LANGUAGE)] = "en"
     """Language of the documents to keep, ISO 639-1."""
     minimum_words: Count = 50
     """Least number of words of a document to keep."""
@@ -205,7 +227,7 @@ class Split(Section):
 class Corpus(Section):
     """Another distribution to evaluate on (paper, section 3.2.2)."""
 
-    format: Literal["jsonl", "parquet", "text", "epub", "wikipedia", "warc", "wet"]
+    format: Format
     """JSON Lines or Parquet with `text`, plain text, EPUB, a MediaWiki XML dump, a WARC file of
     HTML pages, or a WET file of their text."""
     path: Literal["sample"] | Path = "sample"
@@ -243,32 +265,61 @@ class LearningRate(Section):
 
     peak: Annotated[float, Field(gt=0)] = 0.01
     """Peak learning rate of a model of `at_parameters`."""
-    at_parameters: Annotated[float, Field(gt=0)] = 6144.0
+    at_parameters: Annotated[float, Field(ge=1, le=1e15)] = 6144.0
     """Non-embedding parameters N at which the rate is `peak`."""
     exponent: Annotated[float, Field(ge=-2, le=2)] = -0.25
     """How the rate changes with N; 0 for one rate for all."""
 
     def __call__(self, N: int) -> float:
-        """Return the peak rate for `N` non-embedding parameters, to four significant digits."""
-        return float(f"{self.peak * (N / self.at_parameters) ** self.exponent:.4g}")
+        """Return the peak rate for `N` non-embedding parameters."""
+        return self.peak * math.pow(N / self.at_parameters, self.exponent)
+
+
+def _read_peak_rate(value: Any) -> Any:
+    """Return what a learning rate may be, and say so of anything else in one line, not in three."""
+    if isinstance(value, dict):
+        return LearningRate.model_validate(value)
+    try:
+        known = 0 < float(str(value)) < math.inf
+    except ValueError:
+        known = value in ("paper", "porian") or isinstance(value, LearningRate)
+    if not known:
+        raise ValueError(
+            "expected a number above 0, paper, porian, or {peak, at_parameters, exponent}"
+        )
+    return value
+
+
+PeakRate = Annotated[
+    LearningRate | Annotated[float, Field(gt=0)] | Literal["paper", "porian"],
+    BeforeValidator(_read_peak_rate),
+]
 
 
 class Shape(Section):
-    """Shape of a Transformer (paper, section 2.1)."""
+    """Shape of a model (paper, sections 2.1 and 3.2)."""
 
-    n_layer: Count
-    """Transformer blocks."""
+    architecture: Literal["transformer", "universal", "lstm"] = "transformer"
+    """Transformer, Universal Transformer or LSTM."""
+    n_layer: Annotated[int, Field(ge=0)]
+    """Transformer blocks, from 0; or layers of an LSTM."""
     d_model: Count
-    """Width of the residual stream."""
-    n_head: Count
-    """Attention heads; divides d_model."""
+    """Width of the residual stream, or of an LSTM's state."""
+    n_head: Count | None = None
+    """Attention heads; divides d_model. An LSTM has none."""
     d_ff: Count | None = None
-    """Width of the feed-forward layer; 4 d_model when absent."""
+    """Width of the feed-forward layer; 4 d_model when absent. An LSTM has none."""
+    reuse: Count = 1
+    """Times that a Universal Transformer passes through its blocks."""
     seeds: list[Seed] = Field(default=[0], min_length=1)
     """One run for each: its initial weights, order of the data and dropout."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Shape:
+        if self.architecture == "lstm":
+            return self
+        if self.n_head is None:
+            raise ValueError(f"n_head is missing; allowed: {_divisors(self.d_model)}")
         if self.d_model % self.n_head:
             raise ValueError(
                 f"n_head = {self.n_head} does not divide d_model = {self.d_model}; "
@@ -284,36 +335,91 @@ class Training(Section):
     """Context length in tokens; the paper has 1,024."""
     batch_sequences: Count = 16
     """Sequences in a batch; the paper has 512."""
+    micro_batches: Count = 1
+    """Parts of a batch that are computed one after the other, to save memory; with two or more
+    the gradient noise scale is measured (section 5.1)."""
     tokens: Count = 4_000_000
     """Tokens processed by a run; steps = tokens / (batch_sequences * n_ctx)."""
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the steps in which the learning rate rises from zero."""
+    optimizer: Literal["auto", "adam", "adamw", "adafactor"] = "auto"
+    """Optimizer; auto is adamw up to 1e9 parameters, embeddings included, and adafactor above. The
+    paper has Adam and Adafactor with this boundary."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Adam's decay of the first moment."""
+    """Adam's decay of the first moment; Adafactor has none."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Adam's decay of the second moment."""
+    """Adam's decay of the second moment; Adafactor's is 1 - step ** -0.8."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay of the matrices."""
+    """Weight decay of the matrices, decoupled; with adam it is an L2 penalty."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     """Greatest norm of the gradient."""
-    learning_rate: LearningRate = LearningRate()
-    """Rule for the peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"
+    """What the learning rate does after its linear warm-up (section 2.2, appendix D.6): half a
+    cosine or a line down to final_lr over all steps, nothing, nothing and a line down in the last
+    ones (warm-up, stable, decay), or as 1 / sqrt(step)."""
+    warmup: str = Field(default="10%", examples=["10%", "3000 steps", "5e8 tokens", "N tokens"])
+    """Warm-up: a share of the steps, a number of steps, or of tokens. N tokens are as many as the
+    model has non-embedding parameters (Porian et al. 2024). The paper has 3000 steps."""
+    final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Learning rate at the end of a cosine, linear or wsd schedule, as a share of the peak."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the steps in which wsd decays."""
+    learning_rate: PeakRate = LearningRate()
+    """Peak learning rate: a number, a mapping that gives one for each model size, or the name of a
+    rule. paper: 0.003239 - 0.0001395 ln N (D.1). porian: 0.0047 (N / 108e6) ** (-1/3), the head
+    counted in N (Porian et al. 2024). A model without layers takes that of one with one layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout probability."""
+    tied_head: bool = True
+    """Whether the head's matrix is the token embedding's."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products in training; weights and test losses are float32 always."""
     evaluations: Annotated[int, Field(ge=2)] = 24
     """Test losses along a run, at log-spaced steps."""
     test_tokens: Count = 65_536
     """Tokens of the test split in each of them."""
     threads: Count = 1
     """CPU threads of one run; two runs of one thread beat one of two."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Time after which a run saves what it needs to go on when it is interrupted."""
+
+    @field_validator("warmup", mode="before")
+    @classmethod
+    def _warmup_can_be_read(cls, value: Any) -> Any:
+        if not re.fullmatch(r"\d{1,15}(\.\d+)?(e\d\d?)?( steps| tokens|%)|N tokens", str(value)):
+            raise ValueError("expected the like of 10%, 3000 steps, 5e8 tokens or N tokens")
+        return value
+
+    @model_validator(mode="after")
+    def _micro_batches_divide_batch(self) -> Training:
+        if self.batch_sequences % self.micro_batches:
+            raise ValueError(
+                f"micro_batches = {self.micro_batches} does not divide batch_sequences = "
+                f"{self.batch_sequences}; allowed: {_divisors(self.batch_sequences)}"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Parameter updates of a run."""
+        return self.tokens // (self.batch_sequences * self.n_ctx)
+
+    def warmup_steps(self, N: int) -> int:
+        """Return the updates of the warm-up for `N` non-embedding parameters."""
+        amount, unit = self.warmup.replace("%", " %").split()
+        number = N if amount == "N" else float(amount)
+        batch_tokens = self.batch_sequences * self.n_ctx
+        updates = {"%": 1 / 100 * self.steps, "steps": 1, "tokens": 1 / batch_tokens}
+        return round(number * updates[unit])
 
 
 class ModelSize(Section):
-    """Study: loss against model size, on data that is not repeated (paper, section 3.2)."""
+    """Study: loss against model size, on as much data as there is (paper, section 3.2)."""
 
     shapes: list[Shape] = Field(min_length=1)
     """The models."""
-    learning_rate: LearningRate | None = None
+    data_tokens: Count | None = None
+    """Tokens of the training split that the runs see, several times if training.tokens is more.
+    When absent they are as many, and none is seen twice."""
+    learning_rate: PeakRate | None = None
     """Overrides training.learning_rate."""
     snapshots: Annotated[int, Field(ge=0)] = 6
     """Snapshots kept of the largest model, for its losses on other text during training."""
@@ -332,7 +438,7 @@ class DataSize(Section):
     """Evaluations without a better test loss after which a run stops."""
     evaluations: Annotated[int, Field(ge=2)] = 40
     """Test losses along a run, at log-spaced steps."""
-    learning_rate: LearningRate | None = None
+    learning_rate: PeakRate | None = None
     """Overrides training.learning_rate."""
 
 
@@ -349,7 +455,7 @@ class Evaluation(Section):
     """Losses of the trained models on every corpus."""
 
     tokens: Count = 65_536
-    """Tokens of each corpus, from its start, or all if it has fewer."""
+    """Tokens of each corpus, spread evenly over it, or all if it has fewer."""
 
 
 def _without_null(value: Any) -> Any:
@@ -385,7 +491,7 @@ class Fits(Section):
 class Config(Section):
     """The whole of `config.yaml`."""
 
-    results: Annotated[str, Field(pattern=r"^results[\w-]*(/[\w-]+)*$")] = "results"
+    results: Annotated[str, Field(pattern=FOLDER)] = "results"
     """Folder of everything computed; give each configuration its own, such as results-mine."""
     sample: Sample = Sample()
     links: Links = Links()
@@ -427,6 +533,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _sample_proxy_serves_the_sample(self) -> Config:
+        if self.links.dumps != "sample" and self.crawl.proxy == "sample":
+            raise ValueError(
+                "crawl.proxy = sample: it has none of the pages that links.dumps leads to; set it "
+                "to null for the live web, or to a proxy's URL, and crawl.contact to your address"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tokens_hold_sequences(self) -> Config:
         n_ctx, batch = self.training.n_ctx, self.training.batch_sequences
         least = {
@@ -460,17 +575,28 @@ def validate(settings: dict[str, Any], where: str = "config") -> Config:
     try:
         return Config.model_validate_json(json.dumps(settings, default=str))
     except ValidationError as error:
-        lines = [_explain(detail, settings) for detail in error.errors()]
-        raise InputError(f"{where}: " + f"\n{where}: ".join(dict.fromkeys(lines))) from None
+        lines = [f"{where}: {line}" for line in _explain(error, settings)]
+        raise InputError("\n".join(lines)) from None
+
+
+def allowed(details: Iterable[ErrorDetails]) -> str:
+    """Return what a value may be, from what pydantic says of each alternative."""
+    said: list[str] = []
+    for detail in details:
+        rule = detail.get("ctx", {}).get("pattern", detail["type"])
+        words = IN_WORDS.get(rule, detail["msg"]).removeprefix("Value error, ")
+        said.append(words.removeprefix("Input should be ") if said else words)
+    return " or ".join(dict.fromkeys(said))
 
 
 def require_files(config: Config) -> None:
-    """Check that the files exist that the configuration names.
+    """Check that the files exist that the configuration names, and are what they should be.
 
-    Snakemake would take results that are there already for those of a missing file.
+    Snakemake would take results that are there already for those of a missing file; and what a
+    file begins with is known now, not after the crawl.
 
     Raises:
-        InputError: With a line for each that does not.
+        InputError: With a line for each that does not or is not.
     """
     named = {f"crawl.archives.{place}": path for place, path in enumerate(config.crawl.archives)}
     for key, file in {
@@ -479,17 +605,27 @@ def require_files(config: Config) -> None:
     }.items():
         if file is not None:
             named[key] = file
-    _, absent = _find_dumps(config)
-    absent += [
+    _, faults = _find_dumps(config)
+    faults += [
         f"config: {key} = {path}: no such file" for key, path in named.items() if not path.is_file()
     ]
-    absent += [
-        f"config: corpora.{name}.path = {corpus.path}: no such file or folder"
-        for name, corpus in config.corpora.items()
-        if isinstance(corpus.path, Path) and not corpus.path.exists()
+    faults += [
+        f"config: crawl.archives.{place} = {path}: not a WARC file"
+        for place, path in enumerate(config.crawl.archives)
+        if path.is_file() and not _begins_as_warc(path)
     ]
-    if absent:
-        raise InputError("\n".join(absent))
+    file = config.tokenizer.file
+    if file is not None and file.is_file() and not _is_tokenizer(file):
+        faults.append(f"config: tokenizer.file = {file}: not a tokenizer.json, which has a model")
+    for name, corpus in config.corpora.items():
+        if isinstance(corpus.path, Path):
+            key = f"config: corpora.{name}.path = {corpus.path}"
+            if not corpus.path.exists():
+                faults.append(f"{key}: no such file or folder")
+            elif corpus.path.is_dir() and not any(texts_in(corpus.path, corpus.format)):
+                faults.append(f"{key}: {none_in(corpus.format)}")
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def dump_files(config: Config) -> dict[str, Path]:
@@ -516,6 +652,25 @@ def _find_dumps(config: Config) -> tuple[dict[str, Path], list[str]]:
                 faults.append(f"{key}: {path} and {found[name]} have one name; rename one")
             found[name] = path
     return found, faults
+
+
+def _begins_as_warc(path: Path) -> bool:
+    with path.open("rb") as file:
+        beginning = file.read(2**10)
+    if beginning.startswith(b"\x1f\x8b"):
+        try:
+            beginning = zlib.decompressobj(31).decompress(beginning)
+        except zlib.error:
+            return False
+    return beginning.startswith(b"WARC/")
+
+
+def _is_tokenizer(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(found, dict) and isinstance(found.get("model"), dict)
 
 
 def resolve(*, settings: str, output: Path) -> None:
@@ -552,32 +707,58 @@ def schema(*, output: Path) -> None:
         partial.write_text(json.dumps(Config.model_json_schema(), indent=2) + "\n")
 
 
-def _explain(detail: ErrorDetails, settings: Any) -> str:
-    """Return "key.path = value: what is allowed" for one error that pydantic found."""
+def _explain(error: ValidationError, settings: Any) -> list[str]:
+    """Return "key.path = value: what is allowed" for each key that is wrong."""
+    faults: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    values: dict[tuple[str, ...], Any] = {}
+    for detail in error.errors():
+        path, value = _place(detail, settings)
+        faults.setdefault(path, []).append(detail)
+        values[path] = value
+    return [
+        _line(path, values[path], details)
+        for path, details in faults.items()
+        # What is wrong inside tells more than that it is not the other alternative.
+        if not any(other[: len(path)] == path != other for other in faults)
+    ]
+
+
+def _place(detail: ErrorDetails, settings: Any) -> tuple[tuple[str, ...], Any]:
+    """Return the path of the key that an error is about, and what stands there."""
     path: list[str] = []
     value = settings
     for key in detail["loc"]:
         indexable = isinstance(value, list) and isinstance(key, int) and key < len(value)
         if indexable or (isinstance(value, dict) and key in value):
             value = value[key]
-        elif detail["type"] == "missing":
-            return f"{'.'.join([*path, str(key)])} is missing"
-        else:
-            break  # what follows names an alternative of a union, not a key
+        elif detail["type"] != "missing":
+            continue  # it names an alternative of a union, not a key
         path.append(str(key))
-    allowed = detail["msg"].removeprefix("Value error, ")
+    return tuple(path), value
+
+
+def _line(path: tuple[str, ...], value: Any, details: list[ErrorDetails]) -> str:
+    name, words = ".".join(path), allowed(details)
+    kinds = {detail["type"] for detail in details}
     if not path:
-        return allowed
-    name = ".".join(path)
-    if detail["type"] == "extra_forbidden":
+        return words
+    if "missing" in kinds:
+        return f"{name} is missing"
+    if "extra_forbidden" in kinds:
         known = ", ".join(_section(path[:-1]).model_fields)
         return f"{name} is no known key; known here: {known}"
-    return (
-        f"{name} = {json.dumps(value, default=str)}: {detail['msg'].removeprefix('Value error, ')}"
-    )
+    if details[0]["loc"][-1] == "[key]":
+        return f"{name}: {words}"
+    if isinstance(value, dict) and "value_error" in kinds:  # a section, whose message names a key
+        is_key = words.partition(" ")[0] in _section(path).model_fields
+        return f"{name}.{words}" if is_key else f"{name}: {words}"
+    found = json.dumps(value, default=str)
+    if len(found) > LONGEST_VALUE:
+        found = f"{found[:LONGEST_VALUE]}..."
+    return f"{name} = {found}: {words}"
 
 
-def _section(path: list[str]) -> type[Section]:
+def _section(path: tuple[str, ...]) -> type[Section]:
     """Return the model of the section at `path`."""
     section: type[Section] = Config
     for key in path:

@@ -92,8 +92,13 @@ class Crawl:
         return list(read_records(self.warc))
 
     def hidden(self) -> list[Path]:
-        """Return the working files of a crawl that has not ended."""
+        """Return the files beside the outputs."""
         return sorted(set(self.warc.parent.iterdir()) - {self.warc, self.outcomes})
+
+    def has_ended(self) -> bool:
+        """Tell whether there are the outputs and a journal with a hard link to the WARC file."""
+        _, *records = self.hidden()
+        return self.outcomes.exists() and sorted(p.samefile(self.warc) for p in records) == [0, 1]
 
     def peak(self) -> float:
         """Return the most memory that the last whole crawl had, in MB."""

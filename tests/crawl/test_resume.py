@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 import zlib
 from collections import Counter
@@ -89,7 +90,7 @@ def check_files(crawl: Crawl, undisturbed: Undisturbed) -> None:
     assert without_dates(crawl.records()) == without_dates(undisturbed.records)
     columns = [name for name in undisturbed.rows if name not in ("fetched_at", "seconds")]
     pd.testing.assert_frame_equal(crawl.rows()[columns], undisturbed.rows[columns])
-    assert crawl.hidden() == []
+    assert crawl.has_ended()
 
 
 def journalled(crawl: Crawl, urls: list[str]) -> set[str]:
@@ -98,6 +99,16 @@ def journalled(crawl: Crawl, urls: list[str]) -> set[str]:
         path.read_bytes().rpartition(b"\n")[0] for path in crawl.hidden() if "journal" in path.name
     )
     return {name for name in map(url_id, urls) if name.encode() in text}
+
+
+def pages(undisturbed: Undisturbed) -> set[str]:
+    """Return the links that lead to a page."""
+    return set(undisturbed.rows["url_id"][undisturbed.rows["outcome"] == "ok"])
+
+
+def failed(rows: pd.DataFrame) -> set[str]:
+    """Return the links that were asked for and lead to no page."""
+    return set(rows["url_id"][rows["outcome"].isin(["http_error", "wrong_type"])])
 
 
 def run_until(
@@ -211,14 +222,13 @@ def test_a_crawl_that_is_killed_while_it_closes_its_files_ends_as_one_that_is_no
             return half_done.warc.exists() or bool(set(half_done.hidden()) - seen)
 
         run_until(half_done, closes, wait=chance.uniform(0, 0.015))
-        if half_done.warc.exists() and not half_done.hidden():
-            break
-    everything = set(map(url_id, undisturbed.links))
-    if half_done.hidden():
-        assert journalled(half_done, undisturbed.links) == everything
-        seen_by_server = len(undisturbed.server.log)
-        half_done.run()
-        assert undisturbed.server.log[seen_by_server:] == []
+    finished = journalled(half_done, undisturbed.links)
+    if finished != set(map(url_id, undisturbed.links)):
+        assert half_done.outcomes.exists()
+        assert finished == pages(undisturbed)
+    seen_by_server = len(undisturbed.server.log)
+    half_done.run()
+    assert finished & set(asked_pages(undisturbed.server.log[seen_by_server:])) == set()
     check_files(half_done, undisturbed)
 
 
@@ -263,7 +273,7 @@ def test_a_crawl_with_other_settings_starts_anew(
     else:
         responses = (half_done.records(), undisturbed.records)
         assert without_dates(responses[0])[1:] == without_dates(responses[1])[1:]
-    assert half_done.hidden() == []
+    assert half_done.has_ended()
 
 
 def test_a_crawl_goes_on_with_the_links_that_the_table_now_has(
@@ -282,7 +292,158 @@ def test_a_crawl_goes_on_with_the_links_that_the_table_now_has(
     kept = [record for record in half_done.records() if record.kind == "response"]
     ok = half_done.rows()[half_done.rows()["outcome"] == "ok"]["url_id"]
     assert [record.header("X-Url-Id") for record in kept] == list(ok)
-    assert half_done.hidden() == []
+    assert half_done.has_ended()
+
+
+# A crawl that has ended
+
+
+class Ended(NamedTuple):
+    """A crawl that has ended, its outputs removed as Snakemake does before it runs a job again."""
+
+    crawl: Crawl
+    rows: pd.DataFrame
+    warc: bytes
+
+
+def remove_outputs(crawl: Crawl) -> None:
+    crawl.warc.unlink()
+    crawl.outcomes.unlink()
+
+
+@pytest.fixture(scope="module")
+def first(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A crawl of two thirds of the links."""
+    some = [url for place, url in enumerate(undisturbed.links) if place % 3]
+    crawl = new_crawl(tmp_path_factory.mktemp("first"), some)
+    crawl.run()
+    assert crawl.has_ended()
+    ended = Ended(crawl, crawl.rows(), crawl.warc.read_bytes())
+    remove_outputs(crawl)
+    return ended
+
+
+@pytest.fixture
+def ended(first: Ended, tmp_path: Path) -> Ended:
+    """A copy of it, as `cp -a` makes one."""
+    subprocess.run(["cp", "-a", first.crawl.folder, tmp_path / "copy"], check=True)
+    return first._replace(crawl=new_crawl(tmp_path / "copy", list(first.rows.index)))
+
+
+def test_crawled_again_only_what_failed_is_asked_for(
+    undisturbed: Undisturbed, ended: Ended
+) -> None:
+    crawl, rows = ended.crawl, ended.rows
+    crawl.options += ["--timeout", "7", "--retries", "2", "--delay", "0.001"]
+    seen = len(undisturbed.server.log)
+    stderr = crawl.run()
+    assert asked_pages(undisturbed.server.log[seen:]) == Counter(failed(rows))
+    assert f"resumed: {(rows['outcome'] == 'ok').sum()}" in stderr
+    assert crawl.warc.read_bytes() == ended.warc
+    kept = rows["outcome"] == "ok"
+    pd.testing.assert_frame_equal(crawl.rows()[kept], rows[kept])
+    assert crawl.has_ended()
+
+
+def test_pages_of_a_crawl_that_has_ended_take_their_space_once(ended: Ended) -> None:
+    ended.crawl.run()
+    sizes = {path.stat().st_ino: path.stat().st_size for path in ended.crawl.warc.parent.iterdir()}
+    journal, *_ = ended.crawl.hidden()
+    others = journal.stat().st_size + ended.crawl.outcomes.stat().st_size
+    assert sum(sizes.values()) - others == len(ended.warc)
+
+
+def test_crawled_again_links_that_are_gone_leave_and_new_ones_come(
+    undisturbed: Undisturbed, ended: Ended
+) -> None:
+    crawl, server = ended.crawl, undisturbed.server
+    gone = list(ended.rows.index[::4])
+    stay = sorted(set(ended.rows.index) - set(gone))
+    new = sorted(set(undisturbed.links) - set(ended.rows.index))
+    crawl.write_links(stay + new)
+    seen = len(server.log)
+    crawl.run()
+    asked = set(asked_pages(server.log[seen:]))
+    known = pages(undisturbed) - set(map(url_id, new))
+    assert asked & known == set() and asked & set(map(url_id, gone)) == set()
+    assert asked >= pages(undisturbed) - known
+    fresh = new_crawl(crawl.folder.parent / "fresh", stay + new)
+    fresh.run()
+    check_files(crawl, Undisturbed(server, [], fresh.records(), fresh.rows()))
+
+    remove_outputs(crawl)
+    crawl.write_links(undisturbed.links)  # what was gone comes back
+    seen = len(server.log)
+    crawl.run()
+    assert set(asked_pages(server.log[seen:])) == failed(undisturbed.rows)
+    check_files(crawl, undisturbed)
+
+
+def test_crawled_again_by_other_links_it_may_be_killed_at_any_moment(
+    undisturbed: Undisturbed, ended: Ended
+) -> None:
+    chance = random.Random(11)
+    server, crawl = undisturbed.server, ended.crawl
+    everything, half = undisturbed.links, undisturbed.links[::2]
+    finished = pages(undisturbed) & set(ended.rows["url_id"])
+    begin, at_the_end = len(server.log), PAGES
+    plan = [(half, at_the_end), (everything, 0), (everything, 0), (everything, 3), (everything, 20)]
+    plan += [(half, at_the_end), (everything, 35), (everything, 50), (everything, at_the_end)]
+    plan += [(half, at_the_end), (everything, at_the_end)]
+    for urls, moment in plan:
+        crawl.write_links(urls)
+        seen, hidden = len(server.log), set(crawl.hidden())
+
+        def reached(moment: int = moment, hidden: set[Path] = hidden) -> bool:
+            if moment == at_the_end:
+                return bool(set(crawl.hidden()) - hidden)
+            return len(asked_pages(server.log[begin:])) >= moment
+
+        run_until(crawl, reached, wait=chance.uniform(0, 0.015))
+        assert finished & set(asked_pages(server.log[seen:])) == set()
+        if moment < at_the_end:
+            _, *records = crawl.hidden()  # of all pages, which are half as many again as at first
+            assert sum(path.stat().st_size for path in records) < 1.7 * len(ended.warc)
+        finished |= journalled(crawl, everything) & pages(undisturbed)
+        for path in (crawl.warc, crawl.outcomes):
+            path.unlink(missing_ok=True)
+    assert finished == pages(undisturbed)
+    crawl.write_links(everything)
+    seen = len(server.log)
+    crawl.run()
+    assert finished & set(asked_pages(server.log[seen:])) == set()
+    check_files(crawl, undisturbed)
+
+
+def test_crawled_again_with_another_user_agent_everything_is_asked_for(
+    undisturbed: Undisturbed, ended: Ended
+) -> None:
+    ended.crawl.agent = "scalingbot/2.0"
+    seen = len(undisturbed.server.log)
+    stderr = ended.crawl.run()
+    asked = set(asked_pages(undisturbed.server.log[seen:]))
+    assert asked == set(ended.rows["url_id"][ended.rows["outcome"] != "robots"])
+    assert "resumed: 0" in stderr and "of other settings" in stderr
+    assert ended.crawl.has_ended()
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_pages_that_were_kept_and_are_damaged_are_asked_for(
+    undisturbed: Undisturbed, ended: Ended, damage: str
+) -> None:
+    kept = max(ended.crawl.hidden(), key=lambda path: path.stat().st_size)
+    if damage == "cut":
+        kept.write_bytes(ended.warc[:-9])
+    else:
+        kept.unlink()
+    seen = len(undisturbed.server.log)
+    assert "damaged; dropped" in ended.crawl.run()
+    ok = set(ended.rows["url_id"][ended.rows["outcome"] == "ok"])
+    assert ok <= set(asked_pages(undisturbed.server.log[seen:]))
+    assert ended.crawl.has_ended()
+
+
+# What a crash tears
 
 
 def cut_journal(journal: Path, warc: Path) -> None:

@@ -106,6 +106,33 @@ def test_an_option_out_of_the_bounds_of_its_key_is_refused(monkeypatch, capsys, 
     assert code == 2 and message in err
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("extract W --output o --rejected o", "--output and --rejected are the same file, o"),
+        ("links d --output ./d --rejected r", "DUMP and --output are the same file, d"),
+        ("concat a b --output b", "TABLES and --output are the same file, b"),
+    ],
+)
+def test_one_path_for_two_files_is_refused(monkeypatch, capsys, tmp_path, line, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(monkeypatch, capsys, *line.split())
+    assert code == 2 and message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_all_that_is_printed():
+    done = run("links", "--help")
+    assert done.returncode == 0 and done.stderr == "" and "--salvage" in done.stdout
+
+
+def test_of_a_value_that_may_be_one_of_two_things_one_line_tells(monkeypatch, capsys):
+    line = "crawl L --warc w --outcomes o --user-agent a --proxy localhost"
+    code, _, err = call(monkeypatch, capsys, *line.split())
+    (error,) = [text for text in err.splitlines() if "--proxy" in text and "error" in text]
+    assert code == 2 and error.endswith("'sample' or a URL that begins with http:// or https://")
+
+
 def test_a_spec_that_is_no_spec_is_refused_without_a_traceback(tmp_path):
     options = ("tokens", "test", "curve", "model", "run", "snapshots")
     paths = [word for name in options for word in (f"--{name}", tmp_path / name)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
 import multiprocessing
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +37,7 @@ from scaling_laws.corpus.crawl.content import BodyError, dechunked, decoded
 from scaling_laws.corpus.crawl.crawl import named_agent
 from scaling_laws.corpus.crawl.fetch import Answer
 from scaling_laws.corpus.crawl.frontier import Frontier, Job
-from scaling_laws.corpus.crawl.journal import OUTCOMES
+from scaling_laws.corpus.crawl.journal import OUTCOMES, Row, open_journal, write_outputs
 from scaling_laws.corpus.crawl.outcomes import outcomes
 from scaling_laws.corpus.crawl.politeness import FIRST_DELAY, Pace, shared_hosts
 from scaling_laws.corpus.crawl.robots import MAXIMUM_BYTES as ROBOTS_BYTES
@@ -207,7 +209,11 @@ def test_the_log_has_the_result_and_no_traceback(crawled: dict[str, Any]) -> Non
 
 
 def test_nothing_partial_is_left(crawled: dict[str, Any]) -> None:
-    assert crawled["files"] == ["0.parquet", "0.warc.gz", "links.parquet", "site.parquet"]
+    lines, one, other, *outputs = crawled["files"]
+    assert outputs == ["0.parquet", "0.warc.gz", "links.parquet", "site.parquet"]
+    assert lines == ".0.warc.gz.journal"
+    for records in (one, other):
+        assert re.fullmatch(r"\.0\.warc\.gz\.journal\.[0-9a-f]{8}\.warc", records)
 
 
 def test_every_failure_has_its_reason_in_words(crawled: dict[str, Any]) -> None:
@@ -270,8 +276,27 @@ def test_a_crawl_that_was_stopped_continues(stopped: tuple[Path, list[str]]) -> 
     assert len(records(folder / "0.warc.gz")) == 5
     outcomes_found = pd.read_parquet(folder / "0.parquet")["outcome"].value_counts().to_dict()
     assert outcomes_found == {"ok": 5, "timeout": 2}
-    names = {"0.parquet", "0.warc.gz", "links.parquet", "site.parquet"}
-    assert {path.name for path in folder.iterdir()} == names
+    names = {"0.parquet", "0.warc.gz", ".0.warc.gz.journal", "links.parquet", "site.parquet"}
+    hidden = [folder / name for name in {path.name for path in folder.iterdir()} - names]
+    assert sorted(path.samefile(folder / "0.warc.gz") for path in hidden) == [False, True]
+
+
+def test_where_there_are_no_hard_links_a_crawl_ends_and_a_later_one_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported", str(target))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    warc, settings = tmp_path / "0.warc.gz", {"user_agent": "a"}
+    page = Row("0", "http://a.example/", "", "ok", None, 200, None, 4, 1, datetime.now(UTC), 0.0)
+    with open_journal(warc, settings) as journal:
+        place = journal.add(page, gzip.compress(b"page"))
+        assert list(write_outputs(journal, [place], warc, tmp_path / "0.parquet")) == [page]
+    assert gzip.decompress(warc.read_bytes()).endswith(b"page")
+    assert "Operation not supported" in caplog.text and "fetch all pages again" in caplog.text
+    with open_journal(warc, settings) as journal:
+        assert list(journal.finished()) == []
 
 
 def test_with_other_settings_a_crawl_starts_anew(stopped: tuple[Path, list[str]]) -> None:

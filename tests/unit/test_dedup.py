@@ -182,7 +182,9 @@ def test_the_test_split_can_be_asked_for_in_tokens(tmp_path):
     kept, _ = run_dedup(tmp_path, [table], test_tokens=10_000)
     size = kept["text"][kept["held_out"]].str.len().sum()
     assert 0.7 < size / 4.2 / 10_000 < 1.3
-    with pytest.raises(InputError, match=r"split\.test_tokens = 999999 leave nothing to train on"):
+    with pytest.raises(
+        InputError, match=r"--test-tokens 999999 \(split\.test_tokens\) leave nothing to train on"
+    ):
         run_dedup(tmp_path, [table], test_tokens=999_999)
 
 
@@ -190,7 +192,7 @@ def test_bands_miss_a_pair_at_the_threshold_seldom_enough():
     bands, rows = choose_bands(0.5, 1024, 1e-6)
     assert bands * rows <= 1024 and (1 - 0.5**rows) ** bands <= 1e-6
     assert (1 - 0.5 ** (rows + 1)) ** (1024 // (rows + 1)) > 1e-6
-    with pytest.raises(InputError, match=r"dedup\.permutations = 4 are too few"):
+    with pytest.raises(InputError, match=r"--permutations 4 \(dedup\.permutations\) are too few"):
         choose_bands(0.5, 4, 1e-6)
 
 

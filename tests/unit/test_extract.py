@@ -136,7 +136,7 @@ def test_a_page_without_a_document_is_rejected_with_its_reason(body, reason):
 
 
 def test_a_language_that_the_engine_does_not_know_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"extract\.language: found 'xx', expected one of .*'en'"):
+    with pytest.raises(InputError, match=r"--language xx \(extract\.language\): expected .*'en'"):
         run(tmp_path, [article(PARAGRAPH)], language="xx")
 
 

@@ -138,6 +138,9 @@ def test_every_submission_is_kept_or_rejected_with_its_reason(run: Run) -> None:
     }
     rejected = pq.read_table(run.rejected).to_pylist()
     assert [len(row["url"]) for row in rejected if row["submission"] == "p21"] == [8192]
+    shown = {row["submission"]: row["line"] for row in rejected if row["line"] is not None}
+    assert shown.keys() == {f"RS_2017-11.zst:{n}" for n in (10, 13, 22)} | {"p11", "p14", "p17"}
+    assert shown["p11"] == '{"id": "p11", "url": "http://g.example/"}'
     assert statistics["lines"] == 22 and statistics["submissions"] == 2
     assert sum(statistics["rejected"].values()) == 20
 
@@ -304,6 +307,24 @@ def test_what_is_odd_in_a_submission_is_its_reason(
     assert run.reasons() == {"p1": reason}
 
 
+def test_half_a_character_in_a_title_costs_nothing(run: Run) -> None:
+    run(
+        text(
+            [
+                post(1, "http://a.example/", title="\ud83d", subreddit="\ud83d"),
+                post(2, "http://\ud83d/"),
+            ]
+        )
+    )
+    (row,) = run.kept()
+    assert (row["submission"], row["url"], row["subreddit"]) == (
+        "p1",
+        "http://a.example/",
+        "\ufffd",
+    )
+    assert run.reasons() == {"p2": "address"}
+
+
 def test_a_submission_without_an_id_is_named_by_its_place(run: Run) -> None:
     run(text([post(1, "http://a.example/"), post(2, "http://b.example/") | {"id": None}]))
     assert [row["submission"] for row in run.kept()] == ["p1", "RS_2017-11.zst:2"]
@@ -429,6 +450,14 @@ def test_a_dump_that_is_cut_off_is_told_or_salvaged(
     torn = CONTENT[:size].rpartition(b"\n")[2]
     assert statistics["submissions"] == whole
     assert statistics["rejected"] == ({"malformed": 1} if torn else {})
+
+
+@pytest.mark.parametrize("content", [text([post(1, "http://a.example/")]), CONTENT[:300]])
+def test_a_dump_of_which_nothing_can_be_read_is_not_salvaged(run: Run, content: bytes) -> None:
+    archive = gzip.compress(content)[:-20]  # of one line, or of a few that are not whole
+    with pytest.raises(InputError, match="Nothing of it can be kept"):
+        run(archive, salvage=True)
+    assert not run.output.exists() and not run.rejected.exists()
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -579,6 +608,16 @@ def test_submissions_of_one_page_are_one_link_with_the_best_score_and_its_addres
         "shard": 0,
     }
     assert re.fullmatch("[0-9a-f]{32}", link["url_id"])
+
+
+def test_what_is_fetched_has_its_parameters_in_the_order_they_were_posted_in(merge: Merge) -> None:
+    posts = [
+        post(1, "http://a.example/?b=1&a=2&utm_source=x", score=19),
+        post(2, "http://a.example/?a=2&b=1"),
+    ]
+    (link,) = merge(posts)
+    assert link["url"] == "http://a.example/?b=1&a=2"
+    assert link["canonical_url"] == "http://a.example/?a=2&b=1"
 
 
 def test_of_submissions_with_the_same_score_the_earliest_gives_the_address(merge: Merge) -> None:

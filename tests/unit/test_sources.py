@@ -131,11 +131,22 @@ def test_texts_are_brought_into_normal_form_and_empty_ones_listed(tmp_path):
 # JSON Lines and Parquet
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"title": "no text"}'])
-def test_a_broken_line_of_a_corpus_is_named(tmp_path, line):
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("{", "not JSON: "),
+        ("[]", "found []"),
+        (f'"{"ü" * 40}"', 'found "ü'),
+        ('{"title": "no text", "body": ""}', "found title, body"),
+        ("{}", "found no key"),
+    ],
+)
+def test_a_broken_line_of_a_corpus_is_named(tmp_path, line, found):
     (tmp_path / "b.jsonl").write_text(json.dumps({"text": prose(1)}) + "\n" + line)
-    with pytest.raises(InputError, match=r"b\.jsonl:2: expected a JSON object with the key text"):
+    with pytest.raises(InputError) as error:
         read(tmp_path, tmp_path / "b.jsonl", "jsonl")
+    expected = "b.jsonl:2: expected a JSON object with the key text; "
+    assert expected + found in str(error.value)
 
 
 def test_a_text_that_is_no_string_is_refused(tmp_path):
@@ -171,7 +182,7 @@ def test_all_files_of_a_folder_are_read_by_name(tmp_path):
     assert list(kept["url"]) == ["a.jsonl:1", "b/1.ndjson:1", "b/2.jsonl:1", "c.jsonl.gz:1"]
     with pytest.raises(InputError, match=r"books: no file \*\.epub in it"):
         read(tmp_path, folder, "epub")
-    with pytest.raises(InputError, match=r"nowhere: no such file; corpora\.books\.path names"):
+    with pytest.raises(InputError, match=r"nowhere: no such file; .*corpora\.books\.path"):
         read(tmp_path, tmp_path / "nowhere", "jsonl")
 
 

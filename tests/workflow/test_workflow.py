@@ -203,11 +203,21 @@ def test_the_number_of_shards_changes_no_byte_of_corpus_and_tokens(finished, cop
 
 
 def test_a_test_document_stays_one_when_the_corpus_grows(finished, copy):
-    dumps = f"links={{dumps: [{RESULTS}/sample/RS_2017-11.zst]}}"
-    snakemake(copy, "--config", dumps, "--", f"{RESULTS}/corpus/test.parquet")
+    fewer = "links={last_day: 2017-11-30}"
+    snakemake(copy, "--config", fewer, "--", f"{RESULTS}/corpus/test.parquet")
     before, after = (pd.read_parquet(f / RESULTS / "corpus/test.parquet") for f in (copy, finished))
     assert 10 < len(before) < len(after)
     assert set(before["text"]) <= set(after["text"])
+
+
+def test_a_crawl_with_another_timeout_fetches_no_page_again(finished, copy):
+    tables = [f"{RESULTS}/crawl/{shard}.parquet" for shard in (0, 1)]
+    snakemake(copy, "--config", "crawl={timeout: 4.0}", "--", *tables)
+    for table in tables:
+        before, after = (
+            pd.read_parquet(folder / table).query("outcome == 'ok'") for folder in (finished, copy)
+        )
+        pd.testing.assert_frame_equal(before, after)  # when each was fetched is a column
 
 
 def test_nothing_is_to_be_done_afterwards(finished):
@@ -300,6 +310,7 @@ def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage
     [
         (["split={test_fraction: 3}"], 'split.test_fraction = "3": Input should be less than 1'),
         (["crawl={timeuot: 3}"], "crawl.timeuot is no known key"),
+        (["links={dumps: [RS_2017-11.zst]}"], "crawl.proxy = sample: it has none of the pages"),
     ],
 )
 def test_a_wrong_setting_stops_before_any_job(finished, settings, message):
@@ -314,5 +325,6 @@ def test_braces_in_a_users_text_are_no_wildcards(finished):
 
 
 def test_a_missing_dump_is_named_before_anything_runs(finished):
-    output = snakemake(finished, "--config", "links={dumps: [none.zst]}", check=False)
+    crawl = "crawl={proxy: null, contact: me@university.edu}"
+    output = snakemake(finished, "--config", "links={dumps: [none.zst]}", crawl, check=False)
     assert "config: links.dumps.0 = none.zst: no such file" in output

@@ -183,7 +183,7 @@ def get_spec(wildcards):
 def get_training_cost(wildcards):
     """Return the FLOP of a run: the longest starts first, so that no core idles at the end."""
     spec, _ = RUNS[wildcards.run]
-    return spec.C_full(spec.steps)
+    return spec.C(spec.steps, "full")
 
 
 def get_runs(wildcards):

@@ -72,6 +72,7 @@ rule gather_links:
         "<logs>/gather_links.log",
     benchmark:
         "<benchmarks>/gather_links.tsv"
+    priority: 1  # it tells why a corpus came out small, also where later jobs fail
     conda:
         "../../envs/text.yaml"
     resources:
@@ -124,7 +125,8 @@ rule crawl:
         mem_mb=2000,
         runtime=1440,
     params:
-        # What the shards share, so that they are polite together; it holds no results.
+        # What the shards share, so that they are polite together; it holds no results. Nor do the
+        # hidden files, from which a crawl that is run again takes the pages that it has.
         hosts=f"{RESULTS}/crawl/hosts.lock",
         site=given("--site", "site"),
         archives=given("--archives", "archives"),
@@ -147,6 +149,7 @@ rule outcomes:
         "<logs>/outcomes.log",
     benchmark:
         "<benchmarks>/outcomes.tsv"
+    priority: 1  # as of gather_links
     conda:
         "../../envs/crawl.yaml"
     resources:

@@ -47,7 +47,8 @@ def tokenizer(
         found = entries(load(file, end_of_text))
         if found != vocab_size:
             raise InputError(
-                f"{file}: has {found} entries, tokenizer.vocab_size says {vocab_size}; set it so"
+                f"{file}: has {found} entries, --vocab-size (tokenizer.vocab_size) says "
+                f"{vocab_size}; set it so"
             )
         with atomic(output) as partial:
             partial.write_bytes(file.read_bytes())
@@ -65,7 +66,7 @@ def tokenizer(
     if bpe.get_vocab_size() != vocab_size:
         raise InputError(
             f"{train}: its text gives {bpe.get_vocab_size()} entries, "
-            f"tokenizer.vocab_size asks for {vocab_size}; lower it or add text"
+            f"--vocab-size (tokenizer.vocab_size) asks for {vocab_size}; lower it or add text"
         )
     with atomic(output) as partial:
         bpe.save(str(partial))
@@ -86,7 +87,8 @@ def load(path: Path, end_of_text: str = END_OF_TEXT) -> Tokenizer:
     if end_of_text not in special:
         raise InputError(
             f"{path}: has no special token {end_of_text!r}, which closes every document; found "
-            f"{', '.join(sorted(special)) or 'none'}; tokenizer.end_of_text names it"
+            f"{', '.join(sorted(special)) or 'none'}; name it by --end-of-text "
+            "(tokenizer.end_of_text)"
         )
     bpe.encode_special_tokens = True
     bpe.no_truncation()

@@ -60,7 +60,9 @@ def crawl(
     behind a proxy, names are the proxy's to resolve, so only literal addresses can be refused.
 
     A crawl that is stopped or killed keeps what it has in a journal beside the WARC file, and the
-    same command continues from there.
+    same command continues from there. The journal of one that has ended keeps its pages, by a hard
+    link to the WARC file: crawled again, by other links, timeout, retries or pace, it asks for what
+    failed and what is new.
 
     Args:
         links: Parquet file of the shard's links, with `url_id` and `url`.
@@ -184,8 +186,8 @@ def named_agent(user_agent: str, contact: str | None, live: bool) -> str:
     """
     if live and not is_contact(contact):
         raise InputError(
-            f"crawl.contact: found {contact!r}, expected an e-mail or web address of your own: "
-            "whoever is crawled must be able to reach you"
+            f"--contact {contact or ''!r} (crawl.contact): expected an e-mail or web address of "
+            "your own: whoever is crawled must be able to reach you"
         )
     return f"{user_agent} (+{contact})" if contact else user_agent
 

@@ -110,8 +110,8 @@ def clusters(
         fraction = test_tokens * BYTES_PER_TOKEN / corpus.distinct_bytes
         if fraction >= 1:
             raise InputError(
-                f"split.test_tokens = {test_tokens} leave nothing to train on: the distinct texts "
-                f"have {corpus.distinct_bytes} bytes, 4.2 a token"
+                f"--test-tokens {test_tokens} (split.test_tokens) leave nothing to train on: the "
+                f"distinct texts have {corpus.distinct_bytes} bytes, 4.2 a token"
             )
     of_row = corpus.contents.of_row
     pairs_of = np.zeros(len(corpus.contents.first), np.int64)

@@ -239,8 +239,8 @@ def choose_bands(threshold: float, permutations: int, miss_probability: float) -
         if (1 - threshold**rows) ** bands <= miss_probability:
             return bands, rows
     raise InputError(
-        f"dedup.permutations = {permutations} are too few to miss at most {miss_probability} of "
-        f"the pairs at dedup.threshold = {threshold}"
+        f"--permutations {permutations} (dedup.permutations) are too few to miss at most "
+        f"{miss_probability} of the pairs at --threshold {threshold} (dedup.threshold)"
     )
 
 

@@ -76,7 +76,8 @@ def split(
         if not size:
             raise InputError(
                 f"{documents}: {len(held_out)} documents, of which {held_out.sum()} are held out, "
-                f"leave the {name} split empty; change split.test_fraction or split.test_tokens"
+                f"leave the {name} split empty; change split.test_fraction or split.test_tokens, "
+                "which the command clusters takes"
             )
     schema = open_table(documents, ["doc_id", "url", "text", "words"]).schema_arrow
     schema = schema.remove(schema.get_field_index("held_out")).remove_metadata()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import json
 import lzma
 import re
 import zlib
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Protocol, get_type_hints
 
 import msgspec
-import orjson
 from backports import zstd
 
 from scaling_laws.errors import InputError
@@ -26,6 +26,7 @@ BLOCK = 2**20  # bytes that are decompressed at once
 LONGEST_LINE = 2**26  # bytes; the longest submissions have some 2**20
 
 ZSTANDARD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip
+HALF_OF_PAIR = re.compile("[\ud800-\udfff]")
 JSON_LINE = re.compile(rb'^\s*\{\s*"', re.MULTILINE)
 
 
@@ -112,10 +113,8 @@ def read_post(line: bytes) -> Post | None:
     post: Post | None
     try:
         post = _decode(line)
-    except msgspec.ValidationError:
-        post = _with_what_can_be_read(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        post = None
+        post = _with_what_can_be_read(line)
     if post is None:
         return None
     if post.url_overridden_by_dest:
@@ -128,17 +127,23 @@ def read_post(line: bytes) -> Post | None:
 
 
 def _with_what_can_be_read(line: bytes) -> Post | None:
-    """Return a submission without the fields whose types no dump should have."""
+    """Return a submission without the fields whose types no dump should have.
+
+    Halves of surrogate pairs, which the other decoder refuses in any field, are U+FFFD.
+    """
     try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):
         return None
     post = Post()
     for name, kind in FIELDS.items():
+        value = found.get(name)
+        if isinstance(value, str):
+            value = HALF_OF_PAIR.sub("\ufffd", value)
         with suppress(msgspec.ValidationError):
-            setattr(post, name, msgspec.convert(found.get(name), kind, strict=False))
+            setattr(post, name, msgspec.convert(value, kind, strict=False))
     return post
 
 
@@ -147,7 +152,7 @@ def _blocks(dump: Path) -> Iterator[bytes]:
     try:
         file = dump.open("rb")
     except FileNotFoundError:
-        raise InputError(f"{dump}: no such dump; name existing files under links.dumps") from None
+        raise InputError(f"{dump}: no such dump") from None
     with file:
         data = file.read(READ)
         start = _compression(dump, data)

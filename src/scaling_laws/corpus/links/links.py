@@ -47,7 +47,8 @@ DAY = 86_400  # seconds
 GREATEST_SCORE = 2**31  # far above any; the sum of many still fits the table
 
 ADDRESS_CHARACTERS = 2**13  # longer ones are no addresses, and only so much is kept of them
-LINE_CHARACTERS = 1000  # what is kept of a malformed line
+LINE_CHARACTERS = 1000  # what is kept of a line that cannot be read
+UNREADABLE = {"missing_field", "no_score"}  # reasons that the line itself explains
 HELD_ROWS = 16 * GROUP_ROWS
 
 SUBMISSIONS = pa.schema(
@@ -155,13 +156,19 @@ def links(
                 if isinstance(found, str):
                     reasons[found] += 1
                     address = post.url and post.url[:ADDRESS_CHARACTERS]
-                    dropped.append((submission, address, found, None))
+                    shown = _beginning(line) if found in UNREADABLE else None
+                    dropped.append((submission, address, found, shown))
                     continue
                 kept.append((submission, *found))
         except DamagedDumpError as error:
+            if lines == reasons["malformed"]:
+                raise InputError(
+                    f"{error}. Nothing of it can be kept: fetch the dump again"
+                ) from None
             if not salvage:
                 raise InputError(
-                    f"{error}. Fetch the dump again, or keep what can be read with links.salvage"
+                    f"{error}. Fetch the dump again, or keep what can be read with --salvage "
+                    "(links.salvage)"
                 ) from None
             damage = str(error)
             log.warning("%s; what could be read is kept", damage)
@@ -338,7 +345,7 @@ def _sites(media: Set[str], blocked: Set[str], shards: int) -> Callable[[str], S
 
 
 def _beginning(line: bytes) -> str:
-    """Return the first characters of a malformed line."""
+    """Return the first characters of a line."""
     return line[: 4 * LINE_CHARACTERS].decode(errors="replace")[:LINE_CHARACTERS]
 
 

@@ -74,8 +74,8 @@ def normalise(url: str) -> str:
     """Return the address to fetch.
 
     Scheme and host are in lower case and ASCII, credentials, default port, dot segments, tracking
-    and fragment are gone, parameters are in the order of their names, and only what must be
-    escaped is.
+    and fragment are gone, and only what must be escaped is. Parameters stay in their order: some
+    servers mind it.
 
     Raises:
         ValueError: When `url` is not an absolute http or https address.
@@ -97,8 +97,8 @@ def identity(url: str) -> str:
     """Return the canonical URL of a normalised address: what names the page.
 
     Takes for one page the `http`, `https`, `www.`, mobile (`m.`, `mobile.`, `en.m.`) and AMP
-    variants of an address, and spellings that differ in escapes that forms and browsers disagree
-    on.
+    variants of an address, its parameters in any order of their names, and spellings that differ in
+    escapes that forms and browsers disagree on.
     """
     named = _named(url)
     while "amp" in named and named != url:  # what an AMP address stands for may be one again
@@ -193,11 +193,8 @@ def _resolved(path: str) -> str:
 
 
 def _selecting(query: str) -> str:
-    """Return the parameters that select content, by name; those of one name keep their order."""
-    kept = [pair for pair in query.split("&") if pair and not _tracks(_name(pair))]
-    if len(kept) > 1:
-        kept.sort(key=_name)
-    return "&".join(kept)
+    """Return the parameters that select content."""
+    return "&".join(pair for pair in query.split("&") if pair and not _tracks(_name(pair)))
 
 
 def _name(pair: str) -> str:
@@ -229,6 +226,8 @@ def _named(url: str) -> str:
         query = MARK.sub(lambda mark: MARKS[mark[0]], query.replace("+", "%20"))
         query = "&".join(pair for pair in query.split("&") if pair not in AMP_PARAMETERS)
         query = _selecting(query)
+    if "&" in query:  # those of one name keep their order
+        query = "&".join(sorted(query.split("&"), key=_name))
     return _joined("http", _page_authority(authority), path, query)
 
 

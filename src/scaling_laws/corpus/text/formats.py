@@ -88,16 +88,19 @@ def json_lines(path: Path, name: str) -> Iterator[Text]:
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not line.strip():
                 continue
+            expected = f"{path}:{number}: expected a JSON object with the key text"
             try:
                 row = orjson.loads(line)
-                text, title = row["text"], row.get("title")
-            except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"{path}:{number}: expected a JSON object with the key text: {error!r}"
-                ) from None
+            except orjson.JSONDecodeError as error:
+                raise InputError(f"{expected}; not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise InputError(f"{expected}; found {line[:40].decode(errors='replace').strip()}")
+            if "text" not in row:
+                raise InputError(f"{expected}; found {', '.join(row) or 'no key'}")
+            text = row["text"]
             if not isinstance(text, str):
                 raise InputError(f"{path}:{number}: text is {text!r}, expected a string")
-            yield Text(f"{name}:{number}", str(title or ""), text)
+            yield Text(f"{name}:{number}", str(row.get("title") or ""), text)
 
 
 def parquet(path: Path, name: str) -> Iterator[Text]:

@@ -46,7 +46,7 @@ def extract_pages(
         InputError: The engine does not know the language.
     """
     if engine == "newspaper3k" and language not in (known := newspaper_languages()):
-        raise InputError(f"extract.language: found {language!r}, expected one of {known}")
+        raise InputError(f"--language {language} (extract.language): expected one of {known}")
     return within_limits(
         partial(extract_page, engine=engine, language=language, minimum_words=minimum_words),
         pages,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 import pyarrow as pa
 
@@ -24,19 +24,8 @@ from scaling_laws.corpus.text.workers import within_limits
 from scaling_laws.errors import InputError
 from scaling_laws.progress import track
 from scaling_laws.tables import open_table, read_batches, stream_table
+from scaling_laws.text_files import Format, none_in, texts_in
 
-Format = Literal["jsonl", "parquet", "text", "epub", "wikipedia", "warc", "wet"]
-
-COMPRESSED = ("", ".gz", ".bz2", ".xz", ".zst")
-NAMES: dict[str, tuple[str, ...]] = {  # how the names of a format's files end
-    "jsonl": tuple(f"{kind}{end}" for kind in (".jsonl", ".ndjson") for end in COMPRESSED),
-    "parquet": (".parquet",),
-    "text": tuple(f".txt{end}" for end in COMPRESSED),
-    "epub": (".epub",),
-    "wikipedia": tuple(f".xml{end}" for end in COMPRESSED),
-    "warc": (".warc", ".warc.gz"),
-    "wet": (".wet", ".wet.gz"),
-}
 READERS: dict[str, Callable[[Path, str], Iterator[Text]]] = {
     "jsonl": formats.json_lines,
     "parquet": formats.parquet,
@@ -149,14 +138,10 @@ def files_of(name: str, source: Path, format: Format) -> dict[str, Path]:
     if source.is_file():
         return {source.name: source}
     if not source.exists():
-        raise InputError(f"{source}: no such file; corpora.{name}.path names the source")
-    found = {
-        path.relative_to(source).as_posix(): path
-        for path in source.rglob("*")
-        if path.name.lower().endswith(NAMES[format]) and path.is_file() and path.name[0] != "."
-    }
+        raise InputError(f"{source}: no such file; --source (corpora.{name}.path) names it")
+    found = {path.relative_to(source).as_posix(): path for path in texts_in(source, format)}
     if not found:
-        raise InputError(f"{source}: no file *{NAMES[format][0]} in it, for the format {format}")
+        raise InputError(f"{source}: {none_in(format)}")
     return dict(sorted(found.items()))
 
 
