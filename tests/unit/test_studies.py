@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from scaling_laws.config import validate
 from scaling_laws.errors import InputError
@@ -62,6 +63,170 @@ def test_the_learning_rate_follows_the_rule(settings):
     rates = {spec.N: spec.lr for spec in of_study(runs(validate(settings)), "model_size").values()}
     assert rates[6144] == 0.01
     assert rates[24_576] == pytest.approx(0.01 * 4**-0.25, rel=1e-3)
+
+
+# The sizes of the paper's legends and their column "LR D.1".
+PAPER_SIZES = [
+    (1, 8, 2.31e-3),
+    (2, 128, 1.44e-3),
+    (4, 256, 1.15e-3),
+    (8, 512, 8.6e-4),
+    (12, 768, 6.9e-4),
+    (24, 1024, 5.2e-4),
+    (36, 1280, 4.0e-4),
+    (48, 1600, 2.9e-4),
+    (6, 4288, 3.1e-4),
+    (207, 768, 2.9e-4),
+]
+
+
+@pytest.fixture
+def paper(settings):
+    """Return the settings of config/paper.yaml with the paper's sizes."""
+    update_config(settings, yaml.safe_load((ROOT / "config/paper.yaml").read_text()))
+    settings["crawl"]["contact"] = "someone@university.edu"
+    settings["studies"]["model_size"]["shapes"] = [
+        {"n_layer": n_layer, "d_model": d_model, "n_head": max(1, d_model // 64)}
+        for n_layer, d_model, _ in PAPER_SIZES
+    ]
+    return settings
+
+
+def test_the_papers_training_is_the_papers(paper):
+    specs = list(of_study(runs(validate(paper)), "model_size").values())
+    for spec, (n_layer, d_model, lr) in zip(specs, PAPER_SIZES, strict=True):
+        assert (spec.n_layer, spec.d_model) == (n_layer, d_model)
+        assert spec.lr == pytest.approx(lr, abs=0.5e-5)
+        assert (spec.steps, spec.batch_tokens, spec.warmup_steps) == (250_000, 2**19, 3000)
+        assert (spec.schedule, spec.final_lr) == ("cosine", 0)
+        assert spec.data_tokens == pytest.approx(2.2e10)
+
+
+def test_models_above_a_billion_parameters_are_trained_with_adafactor(paper):
+    # N = 9.4e8, and 1.07e9 with embeddings.
+    paper["studies"]["model_size"]["shapes"].append({"n_layer": 12, "d_model": 2560, "n_head": 40})
+    specs = of_study(runs(validate(paper)), "model_size").values()
+    large = {(spec.n_layer, spec.d_model) for spec in specs if spec.optimizer == "adafactor"}
+    assert large == {(48, 1600), (6, 4288), (207, 768), (12, 2560)}
+    assert {spec.optimizer for spec in specs} == {"adamw", "adafactor"}
+    paper["training"]["optimizer"] = "adam"
+    table = of_study(runs(validate(paper)), "model_size")
+    assert {spec.optimizer for spec in table.values()} == {"adam"}
+
+
+def test_the_papers_rule_is_refused_for_a_model_that_it_gives_no_rate(paper):
+    paper["studies"]["model_size"]["shapes"][3] = {"n_layer": 96, "d_model": 12288, "n_head": 96}
+    with pytest.raises(InputError) as error:
+        runs(validate(paper))
+    (line,) = str(error.value).splitlines()
+    shape = '{"n_layer":96,"d_model":12288,"n_head":96}'
+    assert line.startswith(
+        f"config: studies.model_size.shapes.3 = {shape}: learning_rate = paper: "
+    )
+    assert "-0.00037 for N = 173946175488" in line
+
+
+def only(settings, shape, **training):
+    """Return the spec of the one run of one shape."""
+    settings["studies"] = {"model_size": {"shapes": [shape]}}
+    settings["fits"] = {"laws": {}}
+    settings["training"] |= training
+    (spec,) = (spec for spec, _ in runs(validate(settings)).values())
+    return spec
+
+
+SHAPE = {"n_layer": 2, "d_model": 32, "n_head": 2}  # N = 24,576
+
+
+def test_porians_rule_counts_the_head(settings):
+    spec = only(settings, SHAPE, learning_rate="porian")
+    assert spec.lr == pytest.approx(0.0047 * ((24_576 + 1024 * 32) / 108e6) ** (-1 / 3), rel=1e-3)
+
+
+def test_a_learning_rate_that_is_a_number_is_that_of_all(settings):
+    settings["training"]["learning_rate"] = "1.23456e-3"
+    rates = {spec.lr for spec, _ in runs(validate(settings)).values()}
+    assert rates == {1.23456e-3}
+
+
+# A run has 3.6e6 tokens in 1,757 steps of 2,048.
+@pytest.mark.parametrize(
+    ("warmup", "steps"),
+    [
+        ("10%", 176),
+        ("0%", 0),
+        ("100%", 1757),
+        ("2.5%", 44),
+        ("300 steps", 300),
+        ("2e5 tokens", 98),
+        ("N tokens", 12),
+    ],
+)
+def test_warmup_is_a_share_steps_or_tokens(settings, warmup, steps):
+    assert only(settings, SHAPE, warmup=warmup).warmup_steps == steps
+
+
+@pytest.mark.parametrize("warmup", ["1758 steps", "101%", "4e6 tokens", "1e99 steps"])
+def test_a_warmup_longer_than_the_run_is_refused(settings, warmup):
+    reason = rf'shapes\.0 = {{"n_layer":2.*}}: training\.warmup = {warmup}: .* the run has 1757$'
+    with pytest.raises(InputError, match=reason):
+        only(settings, SHAPE, warmup=warmup)
+
+
+def test_only_wsd_has_steps_of_decay_and_they_are_not_those_of_warmup(settings):
+    assert only(settings, SHAPE, decay=0.5).decay_steps == 0
+    spec = only(settings, SHAPE, schedule="wsd", decay=0.5)
+    assert (spec.schedule, spec.decay_steps) == ("wsd", 878)
+    with pytest.raises(
+        InputError, match=r"shapes\.0 = .*: warmup_steps = 1230 and decay_steps = 878"
+    ):
+        only(settings, SHAPE, schedule="wsd", decay=0.5, warmup="70%")
+
+
+def test_the_final_rate_is_a_share_of_the_peak(settings):
+    spec = only(settings, SHAPE, learning_rate=0.002, final_lr=0.1)
+    assert (spec.lr, spec.final_lr) == (0.002, pytest.approx(0.0002))
+
+
+def test_a_model_without_layers_has_the_rate_and_warmup_of_one_layer(settings):
+    for rule in ("paper", "porian", {"peak": 0.01}):
+        none, one = (
+            only(settings, SHAPE | {"n_layer": n}, learning_rate=rule, warmup="N tokens")
+            for n in (0, 1)
+        )
+        assert (none.N, one.N) == (0, 12_288)
+        assert (none.lr, none.warmup_steps) == (one.lr, one.warmup_steps)
+
+
+def test_an_lstm_and_a_universal_transformer_are_shapes_too(settings):
+    lstm = only(settings, {"architecture": "lstm", "n_layer": 1, "d_model": 24})
+    assert (lstm.architecture, lstm.n_head, lstm.d_ff) == ("lstm", 0, 0)
+    universal = only(settings, SHAPE | {"architecture": "universal", "reuse": 4})
+    assert (universal.reuse, universal.d_ff, universal.N) == (4, 128, 24_576)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (SHAPE | {"architecture": "lstm"}, "an LSTM has layers, and neither heads nor"),
+        (SHAPE | {"reuse": 2}, "reuse = 2: a Universal Transformer has 2 or more"),
+        (SHAPE | {"architecture": "universal"}, "reuse = 1: a Universal Transformer has 2 or more"),
+    ],
+)
+def test_a_shape_that_cannot_be_built_is_refused_in_one_line(settings, shape, reason):
+    with pytest.raises(InputError) as error:
+        only(settings, shape)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("config: studies.model_size.shapes.0 = {") and reason in line
+
+
+def test_what_is_not_part_of_a_run_does_not_change_its_name(settings):
+    before = runs(validate(settings))
+    settings["training"] |= {"threads": 2, "checkpoint_minutes": 1, "decay": 0.1}
+    assert runs(validate(settings)) == before
+    for changed in ({"precision": "bfloat16"}, {"tied_head": False}, {"micro_batches": 2}):
+        again = settings | {"training": settings["training"] | changed}
+        assert not set(runs(validate(again))) & set(before)
 
 
 def test_the_plan_lists_every_run_with_its_compute(settings, tmp_path):

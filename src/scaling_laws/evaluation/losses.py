@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from safetensors.torch import load_model
 
-from scaling_laws.models.loss import mean_over_sequences, sequence_losses
+from scaling_laws.models.build import build
+from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
 from scaling_laws.tokens.reader import TokenStream
-from scaling_laws.training.loop import build
 from scaling_laws.training.spec import RunSpec
 
 
@@ -28,7 +28,7 @@ def evaluate(
     tokens: int = 65_536,
     threads: int = 1,
 ) -> dict[str, object]:
-    """Evaluate the weights of a run, and its snapshots, on the beginning of every corpus.
+    """Evaluate the weights of a run, and its snapshots, on a sample of every corpus.
 
     Args:
         corpora: Token files; the name of each is the name of its corpus.
@@ -37,20 +37,20 @@ def evaluate(
         snapshots: Folder of the weights kept along the run.
         losses: Parquet file: run, step, corpus, loss, loss_se (nats per token), tokens.
         positions: Parquet file: run, step, corpus, position (from 1), loss.
-        tokens: Tokens of each corpus, or all where it has fewer.
+        tokens: Tokens of each corpus, spread evenly over it, or all where it has fewer.
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
     facts = json.loads(run.read_text())
     spec = RunSpec.model_validate(facts["spec"])
     network = build(spec)
+    objective = Objective(network)
     weights = {int(path.stem): path for path in snapshots.glob("*.safetensors")}
     weights[facts["step"]] = model
     texts = {}
     for path in corpora:
-        stream = TokenStream(path)
-        stream.length = min(stream.length, tokens)
-        texts[path.stem] = torch.from_numpy(stream.sequences(spec.n_ctx))
+        sample = TokenStream(path).spread(tokens, spec.n_ctx)
+        texts[path.stem] = torch.from_numpy(sample)
     rows, places = [], []
     final: dict[str, object] = {}
     work = [(step, corpus) for step in sorted(weights) for corpus in texts]
@@ -59,7 +59,7 @@ def evaluate(
         if loaded != step:
             load_model(network, weights[step])
             loaded = step
-        table = sequence_losses(network, texts[corpus])
+        table = sequence_losses(objective, texts[corpus])
         loss, standard_error = mean_over_sequences(table)
         final[corpus] = round(loss, 4)  # the last step is evaluated last
         rows.append(

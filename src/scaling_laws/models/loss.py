@@ -1,69 +1,67 @@
 """Cross-entropy of the next token, in nats.
 
-With small models the head costs more than all blocks: its logits outgrow the processor's cache,
-and PyTorch passes over them half a dozen times. Here a few sequences at a time go from hidden
-states to losses, and in training to gradients, so that their logits never leave the cache.
+With small models the head costs more than all blocks: PyTorch passes over its logits half a dozen
+times, and a batch of them outgrows every cache. Here a few rows at a time go from hidden states to
+losses, and in training to gradients. Each piece is three matrix products and one pass between them:
+
+- exponentials e = 2**(hidden log2(e) weight^T), as PyTorch works out 2**x faster than e**x;
+- softmax = e / s with s the sum of a row. It is never worked out: what is multiplied with it, or
+  has been, is divided by s instead, and that has d_model columns, not vocab_size.
+
+With h the hidden states of a piece, W the weight and Y the indicators of the targets, the gradients
+of the summed loss are (e W) / s - Y W and e^T (h / s) - Y^T h.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from scaling_laws.models.transformer import Transformer
+LOGITS_PER_PIECE = 2**21  # 8 MiB of float32, a few times a core's second-level cache
+LOGITS_PER_PIECE_OF_GPU = 2**26  # enough to keep it busy
+ROWS = 1024  # more are no faster
+PADDING = 16
+LOG2_E = 1 / math.log(2)
+SOUND = 2.0**100  # sums of exponentials between its inverse and itself have lost no digits
 
-SEQUENCES_PER_BATCH = 32
-LOGITS_PER_PIECE = 2**18  # 1 MiB of float32: half of a core's second-level cache
 
-
+@torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of every target in nats, without a gradient; shape (n,).
 
     Args:
         hidden: Normalised hidden states, shape (n, d_model).
         weight: Matrix of the head, shape (vocab_size, d_model).
-        targets: Token numbers, shape (n,).
+        targets: Token numbers, all of them below vocab_size, shape (n,).
     """
+    scaled = hidden * LOG2_E
     losses = [
-        _exponentials(part, weight, target)[2] for part, target in _pieces(hidden, weight, targets)
+        _exponentials(scaled[rows], weight, targets[rows], logits)[2]
+        for rows, logits in _pieces(scaled, weight)
     ]
     return torch.cat(losses)
 
 
-@torch.no_grad()
-def sequence_losses(model: Transformer, sequences: Tensor) -> Tensor:
-    """Return every token's loss in nats without dropout, shape (sequences, n_ctx).
+def mean_loss(hidden: Tensor, weight: Tensor, targets: Tensor, bfloat16: bool = False) -> Tensor:
+    """Return the mean loss in nats, with gradients for `hidden` and `weight`; a scalar.
+
+    It can be differentiated once.
 
     Args:
-        model: The model; it is left in the mode in which it was.
-        sequences: Token numbers, shape (sequences, n_ctx + 1).
+        hidden: Normalised hidden states, shape (n, d_model).
+        weight: Matrix of the head, shape (vocab_size, d_model).
+        targets: Token numbers, all of them below vocab_size, shape (n,).
+        bfloat16: Round logits, exponentials and the factors of all matrix products to bfloat16;
+            the gradient of `weight` is summed over the pieces in its own precision.
     """
-    was_training = model.training
-    model.eval()
-    losses = []
-    for part in torch.split(sequences, SEQUENCES_PER_BATCH):
-        inputs, targets = part[:, :-1], part[:, 1:]
-        hidden = model.hidden(inputs).flatten(0, 1)
-        losses.append(token_losses(hidden, model.head, targets.flatten()).view(targets.shape))
-    model.train(was_training)
-    return torch.cat(losses)
-
-
-def mean_over_sequences(losses: Tensor) -> tuple[float, float]:
-    """Return the mean of `sequence_losses` and its standard error, sequences being independent."""
-    means = losses.mean(1)
-    return float(means.mean()), float(means.std() / math.sqrt(len(means)))
-
-
-def mean_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean loss in nats, with gradients for `hidden` and `weight`; a scalar."""
-    loss: Tensor = _MeanLoss.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    loss: Tensor = _MeanLoss.apply(hidden, weight, targets, bfloat16)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -71,36 +69,94 @@ class _MeanLoss(Function):
     """Mean cross-entropy that works out its gradient together with its value."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        total = hidden.new_zeros(())
-        hidden_gradients, weight_gradient = [], torch.zeros_like(weight)
-        for part, target in _pieces(hidden, weight, targets):
-            gradient, sums, losses = _exponentials(part, weight, target)
-            total += losses.sum()
-            # d loss / d logits = softmax - indicator of the target, over the number of targets
-            gradient /= sums * len(targets)
-            gradient[torch.arange(len(target)), target] -= 1 / len(targets)
-            hidden_gradients.append(gradient @ weight)
-            weight_gradient.addmm_(gradient.t(), part)
-        ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient)
-        return total / len(targets)
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, bfloat16: bool
+    ) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            states = hidden.to(weight.dtype)
+            factor = torch.bfloat16 if bfloat16 else weight.dtype
+            matrix, scaled = weight.to(factor), (states * LOG2_E).to(factor)
+            losses = []
+            to_hidden, to_weight = torch.empty_like(states), torch.zeros_like(weight)
+            product = torch.empty_like(matrix) if bfloat16 else None
+            for rows, logits in _pieces(scaled, matrix):
+                exponentials, sums, loss = _exponentials(
+                    scaled[rows], matrix, targets[rows], logits
+                )
+                losses.append(loss)
+                to_hidden[rows] = (exponentials @ matrix) / sums
+                divided = (states[rows] / sums).to(factor)
+                if product is None:
+                    to_weight.addmm_(exponentials.t(), divided)
+                else:
+                    to_weight += torch.mm(exponentials.t(), divided, out=product)
+            to_hidden -= weight[targets]
+            to_weight.index_add_(0, targets, states, alpha=-1)
+            to_hidden /= len(targets)
+            to_weight /= len(targets)
+        # Not saved, but handed over: so the engine may add to them, and need not copy them first.
+        ctx.gradients = to_hidden.to(hidden.dtype), to_weight
+        return torch.cat(losses).mean()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * gradients[0], weight_gradient * gradients[0], None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        to_hidden, to_weight = ctx.gradients
+        del ctx.gradients
+        return to_hidden.mul_(gradients[0]), to_weight.mul_(gradients[0]), None, None
 
 
-def _pieces(hidden: Tensor, weight: Tensor, targets: Tensor) -> zip[tuple[Tensor, Tensor]]:
-    size = max(LOGITS_PER_PIECE // len(weight), 1)
-    return zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
+def _pieces(hidden: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield slices of the rows, and uninitialised room for the logits of each.
+
+    Every piece passes once over the weight's gradient, so it has no fewer rows than the width
+    makes worth while.
+    """
+    vocab_size, d_model = weight.shape
+    if hidden.device.type == "cpu":
+        size = min(max(LOGITS_PER_PIECE // vocab_size, 2 * d_model), ROWS)
+    else:
+        size = max(LOGITS_PER_PIECE_OF_GPU // vocab_size, 1)
+    logits = _room(size, vocab_size, weight.dtype, weight.device)
+    for begin in range(0, len(hidden), size):
+        end = min(begin + size, len(hidden))
+        yield slice(begin, end), logits[: end - begin]
 
 
-def _exponentials(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return exp(logits - their maximum), its sums over the vocabulary, and the losses."""
-    logits = hidden @ weight.t()
-    logits -= logits.amax(1, keepdim=True)
-    at_target = logits.gather(1, targets[:, None])
-    sums = logits.exp_().sum(1, keepdim=True)
-    return logits, sums, (sums.log() - at_target).squeeze(1)
+@lru_cache(maxsize=2)
+def _room(rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Rows that begin a power of two apart would share a few lines of the cache.
+    return torch.empty(rows, columns + PADDING, dtype=dtype, device=device)[:, :columns]
+
+
+def _exponentials(
+    scaled: Tensor, weight: Tensor, targets: Tensor, logits: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return exponentials of the logits up to a factor of each row, their sums, and the losses.
+
+    The factor, which makes the largest exponential 1, is left out as long as no sum comes near the
+    limits of float32. To see that, a GPU would have to be waited for.
+
+    Args:
+        scaled: Hidden states times log2(e), shape (n, d_model).
+        weight: Matrix of the head, shape (vocab_size, d_model).
+        targets: Token numbers, shape (n,).
+        logits: Where to put the exponentials, shape (n, vocab_size).
+
+    Returns:
+        Shapes (n, vocab_size), (n, 1) and (n,); the losses at least in float32.
+    """
+    on_processor = logits.device.type == "cpu"
+    for centred in (False, True) if on_processor else (True,):
+        torch.mm(scaled, weight.t(), out=logits)
+        if centred:
+            logits -= logits.amax(1, keepdim=True)
+        at_target = logits.gather(1, targets[:, None])
+        sums = logits.exp2_().sum(1, keepdim=True)
+        if on_processor and not centred:
+            low, high = sums.aminmax()
+            if low > 1 / SOUND and high < SOUND:
+                break
+    precise = torch.promote_types(sums.dtype, torch.float32)
+    losses = (sums.to(precise).log2() - at_target) / LOG2_E
+    return logits, sums, losses.squeeze(1)

@@ -1,4 +1,4 @@
-"""Decoder-only Transformer in the manner of GPT-2 (paper, section 2.1)."""
+"""Decoder-only Transformer in the manner of GPT-2 (paper, sections 2.1 and 3.2.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INITIAL_STD = 0.02  # GPT-2; the paper does not state it
+from scaling_laws.models.architecture import Architecture
+from scaling_laws.models.attention import causal_attention
+from scaling_laws.models.language_model import INITIAL_STD, LanguageModel
 
 
 class Block(nn.Module):
@@ -17,16 +19,19 @@ class Block(nn.Module):
     say where its dropout stands, and with it there the fused attention kernels could not be used.
     """
 
-    def __init__(self, d_model: int, n_head: int, d_ff: int, dropout: float) -> None:
-        """Make a block of width `d_model`."""
+    def __init__(self, architecture: Architecture) -> None:
+        """Make a block with GPT-2's initial values."""
         super().__init__()
-        self.n_head, self.dropout = n_head, dropout
+        d_model, d_ff = architecture.d_model, architecture.d_ff
+        self.n_head, self.dropout = architecture.n_head, architecture.dropout
+        # Every pass of a block adds to the residual stream twice: its variance shall not grow.
+        added_std = INITIAL_STD / math.sqrt(2 * architecture.n_layer * architecture.reuse)
         self.attention_norm = nn.LayerNorm(d_model)
-        self.query_key_value = nn.Linear(d_model, 3 * d_model)
-        self.projection = nn.Linear(d_model, d_model)
+        self.query_key_value = _linear(d_model, 3 * d_model, INITIAL_STD)
+        self.projection = _linear(d_model, d_model, added_std)
         self.feed_forward_norm = nn.LayerNorm(d_model)
-        self.expand = nn.Linear(d_model, d_ff)
-        self.contract = nn.Linear(d_ff, d_model)
+        self.expand = _linear(d_model, d_ff, INITIAL_STD)
+        self.contract = _linear(d_ff, d_model, added_std)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual stream after the block; shapes (batch, n_ctx, d_model)."""
@@ -36,66 +41,41 @@ class Block(nn.Module):
         return x + F.dropout(self.contract(hidden), drop)
 
     def _attend(self, x: Tensor) -> Tensor:
-        batch, n_ctx, d_model = x.shape
-        heads = self.query_key_value(x).view(batch, n_ctx, 3, self.n_head, -1).transpose(1, 3)
-        query, key, value = heads.unbind(2)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        out: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, n_ctx, d_model))
+        out: Tensor = self.projection(causal_attention(self.query_key_value(x), self.n_head))
         return out
 
 
-class Transformer(nn.Module):
-    """Pre-norm Transformer with learned positions and tied embeddings."""
+class Transformer(LanguageModel):
+    """Pre-norm Transformer with learned positions; without blocks it sees the last token alone.
 
-    def __init__(
-        self,
-        *,
-        n_layer: int,
-        d_model: int,
-        n_head: int,
-        d_ff: int,
-        n_ctx: int,
-        vocab_size: int,
-        dropout: float = 0.0,
-    ) -> None:
+    A Universal Transformer passes through its blocks `reuse` times with the same weights. That is
+    all the paper says of it: neither the halting nor the embeddings of each pass that Dehghani et
+    al. (2018) have are stated, and both are left out.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
         """Make a model with GPT-2's initial values, drawn from PyTorch's global generator."""
-        super().__init__()
-        self.dropout = dropout
-        self.token_embedding = nn.Embedding(vocab_size, d_model)
-        self.position_embedding = nn.Embedding(n_ctx, d_model)
-        self.blocks = nn.ModuleList(Block(d_model, n_head, d_ff, dropout) for _ in range(n_layer))
-        self.norm = nn.LayerNorm(d_model)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() < 2:
-                continue
-            # Each block adds to the residual stream twice; its variance shall not grow with depth.
-            last = name.endswith(("projection.weight", "contract.weight"))
-            nn.init.normal_(parameter, std=INITIAL_STD / (math.sqrt(2 * n_layer) if last else 1))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        super().__init__(architecture)
+        self.reuse = architecture.reuse
+        self.position_embedding = nn.Embedding(architecture.n_ctx, architecture.d_model)
+        nn.init.normal_(self.position_embedding.weight, std=INITIAL_STD)
+        self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.n_layer))
+        self.norm = nn.LayerNorm(architecture.d_model)
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """Return the normalised residual stream after the last block.
-
-        Args:
-            tokens: Token numbers, shape (batch, n_ctx).
-
-        Returns:
-            Shape (batch, n_ctx, d_model); its product with `head` gives the logits.
-        """
+        """Return the normalised residual stream after the last block (batch, n_ctx, d_model)."""
         positions = self.position_embedding.weight[: tokens.shape[1]]
         x = F.dropout(self.token_embedding(tokens) + positions, self.dropout, self.training)
-        for block in self.blocks:
-            x = block(x)
+        for _ in range(self.reuse):
+            for block in self.blocks:
+                x = block(x)
         normalised: Tensor = self.norm(x)
         return normalised
 
-    @property
-    def head(self) -> Tensor:
-        """The matrix from hidden states to logits, shape (vocab_size, d_model)."""
-        return self.token_embedding.weight
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the next-token logits, shape (batch, n_ctx, vocab_size)."""
-        return F.linear(self.hidden(tokens), self.head)
+def _linear(d_in: int, d_out: int, std: float) -> nn.Linear:
+    """Return a layer whose weights are drawn from N(0, std), with biases of zero."""
+    layer = nn.Linear(d_in, d_out)
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -70,7 +70,7 @@ def _row(folder: Path, studies: list[str]) -> dict[str, object]:
         "steps": facts["steps"],
         "tokens": facts["tokens"],
         "C": spec.C(facts["steps"]),
-        "C_full": spec.C_full(facts["steps"]),
+        "C_full": spec.C(facts["steps"], "full"),
         "optimizer": spec.optimizer,
         "schedule": spec.schedule,
         "lr": spec.lr,

@@ -30,7 +30,7 @@ def plan(*, settings: str, output: Path) -> dict[str, object]:
             "N": spec.N,
             "N_total": spec.N_total,
             "C": spec.C(spec.steps),
-            "C_full": spec.C_full(spec.steps),
+            "C_full": spec.C(spec.steps, "full"),
             **spec.model_dump(),
         }
         for name, (spec, studies) in table.items()
@@ -39,4 +39,7 @@ def plan(*, settings: str, output: Path) -> dict[str, object]:
         raise InputError("studies: all are off, so there is no run to plan")
     with atomic(output) as partial:
         pd.DataFrame(rows).to_csv(partial, sep="\t", index=False)
-    return {"runs": len(rows), "FLOP": sum(spec.C_full(spec.steps) for spec, _ in table.values())}
+    return {
+        "runs": len(rows),
+        "FLOP": sum(spec.C(spec.steps, "full") for spec, _ in table.values()),
+    }

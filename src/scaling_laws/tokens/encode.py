@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -39,7 +40,8 @@ def encode(
         tokenizer_file: `tokenizer.json`.
         output: Little-endian array of token numbers, each document closed by the end-of-text
             token; uint16 for up to 65,536 entries, else uint32.
-        summary: JSON file: dtype, tokens, documents, vocab_size, tokenizer_sha256, bytes.
+        summary: JSON file: dtype, tokens, documents, vocab_size, tokenizer_sha256, bytes of
+            text, and sha256 of `output`.
         documents: Parquet file: doc_id, offset and tokens (its end-of-text token included).
         end_of_text: The token that closes every document.
 
@@ -50,6 +52,7 @@ def encode(
     end, entries = bpe.token_to_id(end_of_text), tokenizer.entries(bpe)
     dtype = np.dtype("<u2" if entries <= 2**16 else "<u4")
     total = open_table(corpus, ("doc_id", "text")).metadata.num_rows
+    digest = hashlib.sha256()
     offset = size = 0
     with ExitStack() as files:
         stream = files.enter_context(files.enter_context(atomic(output)).open("wb"))
@@ -66,7 +69,9 @@ def encode(
                         f"{corpus}: document {name} does not decode to itself with "
                         f"{tokenizer_file}; the encoding must be reversible"
                     )
-                stream.write(np.array([*ids, end], dtype).tobytes())
+                data = np.array([*ids, end], dtype).tobytes()
+                stream.write(data)
+                digest.update(data)
                 table.append((name, offset, len(ids) + 1))
                 offset += len(ids) + 1
                 size += len(text.encode())
@@ -79,6 +84,7 @@ def encode(
         "vocab_size": entries,
         "tokenizer_sha256": tokenizer.sha256(tokenizer_file),
         "bytes": size,
+        "sha256": digest.hexdigest(),
     }
     with atomic(summary) as partial:
         partial.write_text(json.dumps(facts, indent=2) + "\n")

@@ -12,13 +12,17 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 
+HELD_BYTES = 2**28  # streams up to this size are read once; larger ones stay on disk, mapped
+
 
 class TokenStream:
     """The first tokens of a corpus, its documents in a seeded order.
 
-    Streams of one seed are nested: a shorter one is the beginning of a longer one. The file is
+    Streams of one seed are nested: a shorter one is the beginning of a longer one. A large file is
     mapped, not read, so that a stream may be larger than memory.
     """
+
+    _held: npt.NDArray[np.unsignedinteger] | None = None
 
     def __init__(self, path: Path, tokens: int | None = None, seed: int | None = None) -> None:
         """Open the token file `path`.
@@ -32,7 +36,7 @@ class TokenStream:
             InputError: When the corpus has fewer tokens, or the file is not as long as it says.
         """
         self.path = path
-        facts = json.loads(path.with_suffix(".json").read_text())
+        self.facts = facts = json.loads(path.with_suffix(".json").read_text())
         self.vocab_size: int = facts["vocab_size"]
         self._tokens = np.memmap(path, np.dtype(facts["dtype"]).newbyteorder("<"), mode="r")
         if len(self._tokens) != facts["tokens"]:
@@ -52,9 +56,13 @@ class TokenStream:
             np.random.default_rng(seed).shuffle(order)
         self._offsets = table["offset"].to_numpy()[order]
         self._ends = np.cumsum(table["tokens"].to_numpy()[order])
+        if self.length * self._tokens.itemsize <= HELD_BYTES:
+            self._held = self.read(0, self.length)
 
-    def read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Return the tokens at positions [start, stop) of the stream."""
+        if self._held is not None:
+            return self._held[start:stop]
         pieces = []
         document = int(np.searchsorted(self._ends, start, side="right"))
         while start < stop:
@@ -65,7 +73,7 @@ class TokenStream:
             pieces.append(self._tokens[offset : offset + take])
             start += take
             document += 1
-        return np.concatenate(pieces).astype(np.int64)
+        return np.concatenate(pieces)
 
     def count(self, n_ctx: int) -> int:
         """Return how many sequences of `n_ctx` tokens, each with a next token, the stream holds.
@@ -81,13 +89,37 @@ class TokenStream:
             )
         return sequences
 
-    def sequence(self, index: int, n_ctx: int) -> npt.NDArray[np.int64]:
-        """Return sequence `index` and the token after it, shape (n_ctx + 1,)."""
-        return self.read(index * n_ctx, (index + 1) * n_ctx + 1)
+    def sequences(self, indices: npt.ArrayLike, n_ctx: int) -> npt.NDArray[np.int64]:
+        """Return sequences by number, each with the token after it.
 
-    def sequences(self, n_ctx: int) -> npt.NDArray[np.int64]:
-        """Return all sequences, shape (count, n_ctx + 1)."""
-        return np.stack([self.sequence(index, n_ctx) for index in range(self.count(n_ctx))])
+        Args:
+            indices: Numbers of the sequences, shape (n,).
+            n_ctx: Tokens of a sequence.
+
+        Returns:
+            Shape (n, n_ctx + 1).
+        """
+        starts = np.asarray(indices) * n_ctx
+        if self._held is not None:
+            return self._held[starts[:, None] + np.arange(n_ctx + 1)].astype(np.int64)
+        return np.stack([self.read(start, start + n_ctx + 1) for start in starts]).astype(np.int64)
+
+    def spread(self, tokens: int, n_ctx: int) -> npt.NDArray[np.int64]:
+        """Return sequences of as many tokens, evenly spaced over the stream.
+
+        One long document at the beginning of a corpus would outweigh all others in a sample that
+        is taken from there.
+
+        Args:
+            tokens: Tokens of all sequences; all that there are where they are fewer.
+            n_ctx: Tokens of a sequence.
+
+        Returns:
+            Shape (n, n_ctx + 1).
+        """
+        there = self.count(n_ctx)
+        wanted = min(max(tokens // n_ctx, 1), there)
+        return self.sequences(np.arange(wanted) * there // wanted, n_ctx)
 
 
 class Batches:
@@ -104,13 +136,12 @@ class Batches:
 
     def __call__(self, step: int) -> npt.NDArray[np.int64]:
         """Return the batch of `step` (from 0), shape (batch_sequences, n_ctx + 1)."""
-        places = range(step * self._size, (step + 1) * self._size)
-        return np.stack([self._sequence(place) for place in places])
-
-    def _sequence(self, place: int) -> npt.NDArray[np.int64]:
-        epoch, index = divmod(place, self._sequences)
-        order = _epoch_order(self._seed, epoch, self._sequences)
-        return self._stream.sequence(int(order[index]), self._n_ctx)
+        places = np.arange(step * self._size, (step + 1) * self._size)
+        epochs, indices = np.divmod(places, self._sequences)
+        for epoch in np.unique(epochs):
+            order = _epoch_order(self._seed, int(epoch), self._sequences)
+            indices[epochs == epoch] = order[indices[epochs == epoch]]
+        return self._stream.sequences(indices, self._n_ctx)
 
 
 @lru_cache(maxsize=2)  # a batch may reach into the next epoch

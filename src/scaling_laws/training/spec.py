@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
 from scaling_laws.models import counts
+from scaling_laws.models.architecture import Architecture, Count, Natural
 
 # Raised when the same spec would give another result. An edit of the code alone does not retrain.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 FIRST_EVALUATION = 8  # steps; before, all models know nothing but the frequent tokens
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
 
-
-class RunSpec(BaseModel):
+class RunSpec(Architecture):
     """One run: architecture, data, optimisation and what is measured.
 
     Tokens are counted in tokens of the run's own encoding, steps in parameter updates.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: Literal["transformer"] = "transformer"
-    n_layer: Count
-    d_model: Count
-    n_head: Count
-    d_ff: Count
-    n_ctx: Count
-    vocab_size: Count
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     data_tokens: Count
     """Unique training tokens D that the run may see."""
@@ -41,22 +28,29 @@ class RunSpec(BaseModel):
     """Seed of the documents' order: subsets of one seed are nested."""
     batch_sequences: Count
     """Sequences of n_ctx tokens in a batch."""
+    micro_batches: Count = 1
+    """Parts of a batch whose gradients are taken one after the other and summed."""
     steps: Count
     """Parameter updates, unless the run stops early."""
 
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adam", "adamw", "adafactor"] = "adamw"
     beta1: float
     beta2: float
     weight_decay: float
     gradient_clip: float
-    schedule: Literal["cosine"] = "cosine"
-    """Linear warm-up, then half a cosine to zero at the last step."""
+    schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"
+    """What the learning rate does after its linear warm-up."""
     warmup_steps: Natural
+    decay_steps: Natural = 0
+    """Last steps, in which `wsd` decays."""
     lr: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
+    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate that cosine, linear and wsd end at."""
     seed: Natural = 0
     """Seed of the initial weights, the order of the sequences and dropout."""
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products in training; weights and test losses are float32 always."""
 
     evaluations: Count
     """Test losses along the run, at log-spaced steps."""
@@ -68,6 +62,22 @@ class RunSpec(BaseModel):
     """Weights kept along the run, at evenly spaced evaluations."""
     training_version: int = TRAINING_VERSION
 
+    @model_validator(mode="after")
+    def _is_one_that_can_be_run(self) -> Self:
+        if self.batch_sequences % self.micro_batches:
+            raise ValueError(
+                f"micro_batches = {self.micro_batches} does not divide batch_sequences = "
+                f"{self.batch_sequences}"
+            )
+        if self.final_lr > self.lr:
+            raise ValueError(f"final_lr = {self.final_lr} is above the peak lr = {self.lr}")
+        if self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps = {self.warmup_steps} and decay_steps = {self.decay_steps} are more "
+                f"than steps = {self.steps}"
+            )
+        return self
+
     @property
     def name(self) -> str:
         """A readable stem and eight hexadecimal digits of the SHA-256 of the canonical JSON."""
@@ -78,31 +88,21 @@ class RunSpec(BaseModel):
     @property
     def N(self) -> int:
         """Non-embedding parameters."""
-        return counts.non_embedding_parameters(self.n_layer, self.d_model, self.d_ff)
+        return counts.non_embedding_parameters(self)
 
     @property
     def N_total(self) -> int:
         """All parameters."""
-        return sum(
-            counts.parameter_groups(
-                self.n_layer, self.d_model, self.d_ff, self.n_ctx, self.vocab_size
-            ).values()
-        )
+        return sum(counts.parameter_groups(self).values())
 
     @property
     def batch_tokens(self) -> int:
         """Tokens B in a batch."""
         return self.batch_sequences * self.n_ctx
 
-    def C(self, steps: int) -> float:
-        """Return the non-embedding training compute 6 N B S of `steps` updates, in FLOP."""
-        return 6.0 * self.N * self.batch_tokens * steps
-
-    def C_full(self, steps: int) -> float:
-        """Return the training compute of `steps` updates with attention and head, in FLOP."""
-        per_token = counts.training_flop_per_token(
-            self.n_layer, self.d_model, self.d_ff, self.n_ctx, self.vocab_size
-        )
+    def C(self, steps: int, convention: counts.Convention = "non_embedding") -> float:
+        """Return the training compute of `steps` updates in FLOP, 6 N B S by default."""
+        per_token = counts.training_flop_per_token(self, convention)
         return float(per_token) * self.batch_tokens * steps
 
     def evaluation_steps(self) -> list[int]:

@@ -1,0 +1,126 @@
+"""Training: the model is the paper's, the loss is right, and a run says how it ended."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from synthetic_tokens import SPEC, counting_tokens, outputs, write_tokens
+
+from scaling_laws.errors import InputError
+from scaling_laws.evaluation.losses import evaluate
+from scaling_laws.models.build import build
+from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
+from scaling_laws.tokens.reader import TokenStream
+from scaling_laws.training.loop import train
+from scaling_laws.training.spec import RunSpec
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return counting_tokens(tmp_path_factory.mktemp("tokens"))
+
+
+def run(folder, out, **changes):
+    train(spec=SPEC.model_copy(update=changes), **outputs(folder, out))
+    return pd.read_parquet(out / "curve.parquet"), json.loads((out / "run.json").read_text())
+
+
+def loss_on_test(model, folder):
+    held_out = torch.from_numpy(TokenStream(folder / "test.bin").spread(1000, 16))
+    return mean_over_sequences(sequence_losses(Objective(model), held_out))[0]
+
+
+def test_a_run_learns_and_leaves_its_curve_weights_and_facts(folder, tmp_path):
+    curve, facts = run(folder, tmp_path)
+    assert list(curve["step"]) == SPEC.evaluation_steps() and curve["step"].iloc[-1] == 120
+    assert (curve["tokens"] == curve["step"] * 128).all()
+    # The pattern leaves one bit a token: ln 2.
+    assert curve["test_loss"].iloc[0] > 3.5 and curve["test_loss"].iloc[-1] < 1.5
+    assert facts["outcome"] == "finished" and facts["run"] == SPEC.name
+    assert facts["test_loss"] == curve["test_loss"].iloc[-1]
+    model = build(SPEC)
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert loss_on_test(model, folder) == facts["test_loss"]
+
+
+def test_the_same_spec_gives_the_same_weights(folder, tmp_path):
+    for name in "ab":
+        run(folder, tmp_path / name, dropout=0.1)
+    a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert a == b
+    run(folder, tmp_path / "c", dropout=0.1, seed=1)
+    assert (tmp_path / "c" / "model.safetensors").read_bytes() != a
+
+
+def test_a_run_that_overfits_stops_and_keeps_its_best_weights(folder, tmp_path):
+    curve, facts = run(
+        folder,
+        tmp_path,
+        data_tokens=200,
+        steps=600,
+        evaluations=60,
+        patience=3,
+    )
+    best = curve["test_loss"].idxmin()
+    assert facts["outcome"] == "early_stopped" and facts["steps"] < 600
+    assert len(curve) == best + 1 + 3
+    assert facts["step"] == facts["best_step"] == curve["step"][best]
+    model = build(SPEC)
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert loss_on_test(model, folder) == curve["test_loss"][best]
+
+
+def test_a_run_that_diverges_is_recorded_with_its_step(folder, tmp_path):
+    curve, facts = run(folder, tmp_path, lr=1e6, gradient_clip=1e9, warmup_steps=0)
+    assert facts["outcome"] == "diverged"
+    assert facts["steps"] == curve["step"].iloc[-1] < 120
+    assert not curve["test_loss"].iloc[-1] < 1.5 * math.log(64)
+    assert all(torch.isfinite(t).all() for t in load_file(tmp_path / "model.safetensors").values())
+
+
+def test_tokens_of_another_vocabulary_are_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="encoded with 64 entries, the run has 65"):
+        run(folder, tmp_path, vocab_size=65)
+
+
+def test_evaluation_gives_losses_of_weights_and_snapshots_by_corpus_and_position(folder, tmp_path):
+    _, facts = run(folder, tmp_path, snapshots=2)
+    write_tokens(tmp_path / "noise.bin", np.random.default_rng(1).integers(0, 64, 500))
+    evaluate(
+        [folder / "test.bin", tmp_path / "noise.bin"],
+        run=tmp_path / "run.json",
+        model=tmp_path / "model.safetensors",
+        snapshots=tmp_path / "snapshots",
+        losses=tmp_path / "evaluation.parquet",
+        positions=tmp_path / "positions.parquet",
+        tokens=1000,
+    )
+    losses = pd.read_parquet(tmp_path / "evaluation.parquet")
+    assert len(losses) == 3 * 2
+    final = losses[losses["step"] == 120].set_index("corpus")
+    assert final["loss"]["test"] == pytest.approx(facts["test_loss"], abs=1e-6)
+    assert final["loss"]["noise"] > math.log(64)
+    assert list(final["tokens"][["test", "noise"]]) == [992, 496]
+    positions = pd.read_parquet(tmp_path / "positions.parquet")
+    by_position = positions[(positions["step"] == 120) & (positions["corpus"] == "test")]
+    assert list(by_position["position"]) == list(range(1, 17))
+    assert by_position["loss"].mean() == pytest.approx(facts["test_loss"], abs=1e-5)
+
+
+def test_the_name_of_a_run_changes_with_whatever_changes_its_result():
+    assert SPEC.name.startswith("transformer-2x16-") and len(SPEC.name) == 25
+    changed = {field: SPEC.model_copy(update={field: 7}).name for field in RunSpec.model_fields}
+    assert len({SPEC.name, *changed.values()}) == len(RunSpec.model_fields) + 1
+
+
+def test_evaluations_are_spaced_evenly_in_the_logarithm():
+    steps = SPEC.model_copy(update={"steps": 2000, "evaluations": 20}).evaluation_steps()
+    ratios = np.diff(np.log(steps))
+    assert steps[0] == 8 and steps[-1] == 2000 and ratios.max() < 2 * ratios.min()
+    assert SPEC.model_copy(update={"steps": 5}).evaluation_steps() == [5]
