@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-corpus lint format schema lock clean
+.PHONY: help setup demo test bench-corpus bench-training lint format schema lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: $(READY) ## Run all tests
 
 bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
 	python benchmarks/corpus.py docs/performance.md
+
+bench-training: $(READY) ## Measure training steps against a plain PyTorch loop; writes docs/performance.md
+	python benchmarks/training.py docs/performance.md
 
 lint: $(READY) ## Check style, types and the workflow
 	ruff check

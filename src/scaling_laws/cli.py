@@ -74,6 +74,8 @@ BOUNDS = {
     "corpus": ("extract", "decontaminate"),
     "tokenizer": ("tokenizer",),
     "encode": ("tokenizer",),
+    "train": ("training",),
+    "evaluate": ("evaluation",),
     "fit": ("fits",),
 }
 LEAST = {"workers": 1, "part": 0, "shard": 0, "split_seed": 0, "maximum_words": 1, "threads": 1}
@@ -187,7 +189,11 @@ def check_bounds(name: str, values: Mapping[str, Any]) -> None:
     for section in BOUNDS.get(name, ()):
         model = type(Config.model_fields[section].default)
         fields |= {key: (field.annotation, field) for key, field in model.model_fields.items()}
-    given = {key: value for key, value in values.items() if key in fields and value is not None}
+    given = {
+        key: value
+        for key, value in values.items()
+        if key in fields and value is not None and not isinstance(value, Path)
+    }
     options = create_model("Options", __config__=ConfigDict(allow_inf_nan=False), **fields)
     try:
         options.model_validate(given)

@@ -313,6 +313,8 @@ class Shape(Section):
     """Times that a Universal Transformer passes through its blocks."""
     seeds: list[Seed] = Field(default=[0], min_length=1)
     """One run for each: its initial weights, order of the data and dropout."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """Overrides training.gpus."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Shape:
@@ -378,6 +380,12 @@ class Training(Section):
     """Tokens of the test split in each of them."""
     threads: Count = 1
     """CPU threads of one run; two runs of one thread beat one of two."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of one run. With two or more each computes a part of every batch."""
+    gpu_memory: Annotated[float, Field(gt=0)] = 80.0
+    """Memory of one GPU in GB. Runs on several GPUs that need more of each spread their weights."""
+    compile: bool = False
+    """Whether the blocks of a model are compiled: faster on GPUs, and a minute's wait at first."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Time after which a run saves what it needs to go on when it is interrupted."""
 
@@ -549,6 +557,9 @@ class Config(Section):
             "training.test_tokens": (self.training.test_tokens, n_ctx + 1, "one sequence"),
             "evaluation.tokens": (self.evaluation.tokens, n_ctx + 1, "one sequence"),
         }
+        if self.studies.model_size and self.studies.model_size.data_tokens:
+            key = "studies.model_size.data_tokens"
+            least[key] = (self.studies.model_size.data_tokens, n_ctx + 1, "one sequence")
         if self.studies.data_size:
             smallest = min(self.studies.data_size.subsets)
             least["studies.data_size.subsets"] = (smallest, n_ctx + 1, "one sequence")

@@ -7,6 +7,7 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 from synthetic_tokens import SPEC, counting_tokens, outputs
 
@@ -56,10 +57,19 @@ def test_two_processes_give_the_losses_and_weights_of_one(folder, alone, tmp_pat
     for file in ("model.safetensors", *(f"snapshots/{p.name}" for p in alone.glob("snapshots/*"))):
         one, other = load_file(alone / file), load_file(tmp_path / file)
         assert one.keys() == other.keys()
-        for name, weights in one.items():
-            assert other[name].allclose(weights, atol=1e-4), name
+        for name in one:
+            weights, others = (_without_keys_bias(name, found[name]) for found in (one, other))
+            assert others.allclose(weights, atol=1e-4), name
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["processes"] == 2 and facts["run"] == FIFTY.name
+
+
+def _without_keys_bias(name, weights):
+    """Leave out what attention does not depend on: Adam makes steps of its rounding errors."""
+    if not name.endswith("query_key_value.bias"):
+        return weights
+    query, _, value = weights.chunk(3)
+    return torch.cat([query, value])
 
 
 @pytest.mark.parametrize("options", [(), ("--sharded",)], ids=["ddp", "fsdp2"])

@@ -115,7 +115,8 @@ def test_evaluation_gives_losses_of_weights_and_snapshots_by_corpus_and_position
 
 def test_the_name_of_a_run_changes_with_whatever_changes_its_result():
     assert SPEC.name.startswith("transformer-2x16-") and len(SPEC.name) == 25
-    changed = {field: SPEC.model_copy(update={field: 7}).name for field in RunSpec.model_fields}
+    other = dict.fromkeys(RunSpec.model_fields, 7) | {"tied_head": False}
+    changed = {field: SPEC.model_copy(update={field: other[field]}).name for field in other}
     assert len({SPEC.name, *changed.values()}) == len(RunSpec.model_fields) + 1
 
 

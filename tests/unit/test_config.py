@@ -353,9 +353,9 @@ def test_overlays_are_valid_and_keep_their_results_apart(default, overlay):
 
 def test_the_default_grid_spans_what_the_laws_need(default):
     config = validate(default)
-    sizes = {spec.N for spec, studies in runs(config).values() if "model_size" in studies}
+    sizes = {spec.N for spec, studies, *_ in runs(config).values() if "model_size" in studies}
     subsets = {
-        spec.data_tokens for spec, studies in runs(config).values() if "data_size" in studies
+        spec.data_tokens for spec, studies, *_ in runs(config).values() if "data_size" in studies
     }
     assert len(sizes) >= 9 and min(sizes) == 768 and max(sizes) / min(sizes) >= 10**2.5
     assert len(subsets) >= 6 and max(subsets) / min(subsets) >= 10**1.5

@@ -23,7 +23,7 @@ def settings():
 
 
 def of_study(table, name):
-    return {run: spec for run, (spec, studies) in table.items() if name in studies}
+    return {run: spec for run, (spec, studies, *_) in table.items() if name in studies}
 
 
 def test_the_run_table_is_the_union_of_the_studies(settings):
@@ -32,7 +32,7 @@ def test_the_run_table_is_the_union_of_the_studies(settings):
     shapes = settings["studies"]["model_size"]["shapes"]
     assert len(sizes) == sum(len(shape.get("seeds", [0])) for shape in shapes)
     assert len(subsets) == len(settings["studies"]["data_size"]["subsets"])
-    assert all(spec.name == run for run, (spec, _) in table.items())
+    assert all(spec.name == run for run, (spec, *_) in table.items())
 
 
 def test_a_run_that_is_wanted_twice_is_made_once(settings):
@@ -131,7 +131,7 @@ def only(settings, shape, **training):
     settings["studies"] = {"model_size": {"shapes": [shape]}}
     settings["fits"] = {"laws": {}}
     settings["training"] |= training
-    (spec,) = (spec for spec, _ in runs(validate(settings)).values())
+    (spec,) = (spec for spec, *_ in runs(validate(settings)).values())
     return spec
 
 
@@ -145,7 +145,7 @@ def test_porians_rule_counts_the_head(settings):
 
 def test_a_learning_rate_that_is_a_number_is_that_of_all(settings):
     settings["training"]["learning_rate"] = "1.23456e-3"
-    rates = {spec.lr for spec, _ in runs(validate(settings)).values()}
+    rates = {spec.lr for spec, *_ in runs(validate(settings)).values()}
     assert rates == {1.23456e-3}
 
 
@@ -232,7 +232,7 @@ def test_what_is_not_part_of_a_run_does_not_change_its_name(settings):
 def test_the_plan_lists_every_run_with_its_compute(settings, tmp_path):
     plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
     table = pd.read_csv(tmp_path / "runs.tsv", sep="\t").set_index("run")
-    for run, (spec, studies) in runs(validate(settings)).items():
+    for run, (spec, studies, *_) in runs(validate(settings)).items():
         row = table.loc[run]
         assert row["study"] == ",".join(studies)
         assert row["C"] == 6 * spec.N * spec.batch_tokens * spec.steps

@@ -272,6 +272,47 @@ def test_one_run_is_made_again_alone_and_the_same(copy):
     assert (run / "model.safetensors").read_bytes() == weights
 
 
+def begin(folder, *arguments):
+    """Start the workflow, in a process group of its own that can be sent signals."""
+    return subprocess.Popen(
+        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def test_a_run_that_is_told_to_end_goes_on_at_its_step(finished, copy):
+    (run,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
+    shutil.rmtree(run)
+    wanted = ("--", f"{RESULTS}/runs/{run.name}/curve.parquet")
+    process = begin(copy, "--config", "training={checkpoint_minutes: 0.001}", *wanted)
+    deadline = time.time() + 60
+    while not (run / "checkpoints/state.pt").exists():
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait() != 0
+    while not logged(copy, run.name, "and saved"):
+        assert time.time() < deadline
+        time.sleep(0.05)
+    assert not (run / "curve.parquet").exists()
+    snakemake(copy, "--unlock")
+    snakemake(copy, *wanted)
+    assert logged(copy, run.name, "goes on at step")
+    assert not (run / "checkpoints").exists()
+    before, after = (
+        pd.read_parquet(folder / wanted[1]).drop(columns="seconds") for folder in (finished, copy)
+    )
+    pd.testing.assert_frame_equal(before, after)
+
+
+def logged(folder, run, words):
+    return words in (folder / RESULTS / f"logs/train/{run}.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("stage", "targets", "folders"),
     [
@@ -283,14 +324,7 @@ def test_one_run_is_made_again_alone_and_the_same(copy):
 def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage, targets, folders):
     for folder in folders:
         shutil.rmtree(copy / RESULTS / folder)
-    process = subprocess.Popen(
-        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *targets],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy / "src")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = begin(copy, *targets)
     # The jobs of the stage have begun when the first log of this run is there.
     logs, started = copy / RESULTS / "logs" / stage, time.time()
     while not any(log.stat().st_mtime > started for log in logs.glob("*.log")):

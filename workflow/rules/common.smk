@@ -17,11 +17,11 @@ from scaling_laws.studies import grid
 try:
     settings = configuration.validate(config)
     configuration.require_files(settings)
+    RUNS = grid.runs(settings)
 except InputError as error:
     sys.exit(str(error))
 
 RESULTS = settings.results
-RUNS = grid.runs(settings)
 SHARDS = range(settings.links.shards)
 PARTS = range(settings.dedup.parts)
 ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}
@@ -176,20 +176,53 @@ def get_documents(wildcards):
 
 
 def get_spec(wildcards):
-    spec, _ = RUNS[wildcards.run]
-    return spec.model_dump_json()
+    return RUNS[wildcards.run].spec.model_dump_json()
 
 
 def get_training_cost(wildcards):
     """Return the FLOP of a run: the longest starts first, so that no core idles at the end."""
-    spec, _ = RUNS[wildcards.run]
+    spec = RUNS[wildcards.run].spec
     return spec.C(spec.steps, "full")
+
+
+def get_gpus(wildcards):
+    return RUNS[wildcards.run].gpus
+
+
+def get_training_memory(wildcards):
+    """Return MB of main memory: PyTorch, and the run on the CPU, or its weights saved from GPUs."""
+    return 2000 + RUNS[wildcards.run].memory // 1_000_000
+
+
+def get_processes(wildcards, resources):
+    """Return the command that starts one process a GPU, or one."""
+    if resources.gpu <= 1:
+        return "scaling-laws"
+    return (
+        f"torchrun --standalone --nproc-per-node={resources.gpu} --no-python"
+        " -- scaling-laws"
+    )
+
+
+# What depends on threads or resources is not recorded by Snakemake: a run is not made anew
+# because it would now be trained on other hardware, or saved more often.
+def get_training_options(wildcards, threads, resources):
+    words = [
+        f"--threads {threads}",
+        f"--device {'cuda' if resources.gpu else 'cpu'}",
+        f"--checkpoint-minutes {settings.training.checkpoint_minutes}",
+    ]
+    if settings.training.compile:
+        words.append("--compiled")
+    if RUNS[wildcards.run].sharded:
+        words.append("--sharded")
+    return " ".join(words)
 
 
 def get_runs(wildcards):
     """Return the files of the runs that a table gathers: those of its study, or all."""
     wanted = wildcards.get("study")
-    names = [name for name, (_, studies) in RUNS.items() if wanted in (None, *studies)]
+    names = [name for name, run in RUNS.items() if wanted in (None, *run.studies)]
     files = ("curve.parquet", "run.json", "evaluation.parquet", "positions.parquet")
     return [f"<results>/runs/{name}/{file}" for name in names for file in files]
 
@@ -197,9 +230,9 @@ def get_runs(wildcards):
 def get_plan_settings(wildcards):
     """Return what the runs of a study, or of all, depend on, as JSON."""
     wanted = wildcards.get("study")
-    relevant = settings.model_dump(
-        mode="json", include={"tokenizer", "training", "studies"}
-    )
+    keys = {"tokenizer", "training", "studies"}
+    speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
+    relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
     for study in relevant["studies"]:
         if wanted not in (None, study):
             relevant["studies"][study] = None

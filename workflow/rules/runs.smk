@@ -90,17 +90,23 @@ rule train:
         "../../envs/train.yaml"
     threads: settings.training.threads
     resources:
-        mem_mb=2000,
+        gpu=get_gpus,
+        mem_mb=get_training_memory,
         runtime=240,
     params:
         spec=get_spec,
+        results=get_results,
+        start=get_processes,
+        options=get_training_options,
     message:
         "Train {wildcards.run}; progress in {log}"
     shell:
-        "scaling-laws train --spec {params.spec:q}"
+        "{params.start} train --spec {params.spec:q}"
         " --tokens {input.tokens} --test {input.test_tokens} --curve {output.curve}"
         " --model {output.model} --run {output.run} --snapshots {output.snapshots}"
-        " --threads {threads} &> {log}"
+        # Not an output, which Snakemake would remove before the rerun that goes on from there.
+        " --checkpoints {params.results}/runs/{wildcards.run}/checkpoints"
+        " {params.options} &> {log}"
 
 
 rule evaluate:

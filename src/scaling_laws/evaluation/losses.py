@@ -11,6 +11,7 @@ from safetensors.torch import load_model
 
 from scaling_laws.models.build import build
 from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
+from scaling_laws.models.processor import prepare_processor
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
 from scaling_laws.tokens.reader import TokenStream
@@ -41,6 +42,7 @@ def evaluate(
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
+    prepare_processor()
     facts = json.loads(run.read_text())
     spec = RunSpec.model_validate(facts["spec"])
     network = build(spec)

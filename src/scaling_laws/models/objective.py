@@ -38,7 +38,7 @@ class Objective(nn.Module):
             hidden = self.model.hidden(sequences[:, :-1]).flatten(0, 1)
         if not self.training:
             return token_losses(hidden, self.model.head, targets.flatten()).view(targets.shape)
-        return mean_loss(hidden, self.model.head, targets.flatten())  # TODO bf16
+        return mean_loss(hidden, self.model.head, targets.flatten(), self._bfloat16)
 
 
 @torch.no_grad()

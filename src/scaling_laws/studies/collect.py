@@ -61,7 +61,7 @@ def _row(folder: Path, studies: list[str]) -> dict[str, object]:
         "n_head": spec.n_head,
         "d_ff": spec.d_ff,
         "n_ctx": spec.n_ctx,
-        "reuse": 1,
+        "reuse": spec.reuse,
         "N": spec.N,
         "N_total": spec.N_total,
         # A run of one pass or less sees only the tokens it processed.

@@ -6,9 +6,9 @@ Snakemake builds its graph from this, so it imports neither PyTorch nor pandas.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -16,31 +16,52 @@ from scaling_laws.config import Config, DataSize, LearningRate, ModelSize, PeakR
 from scaling_laws.errors import InputError
 from scaling_laws.models.architecture import Architecture
 from scaling_laws.models.counts import parameters
+from scaling_laws.training.memory import fits, training_memory
 from scaling_laws.training.schedule import paper_peak, porian_peak
 from scaling_laws.training.spec import RunSpec
 
 ADAFACTOR_ABOVE = 1e9  # parameters in all (section 2.2)
 
 
-def runs(config: Config) -> dict[str, tuple[RunSpec, list[str]]]:
-    """Return the run table: name of the run, its spec, and the studies that want it."""
-    specs: dict[str, RunSpec] = {}
-    studies: dict[str, list[str]] = defaultdict(list)
-    for study, yield_specs in STUDIES.items():
-        for spec in yield_specs(config):
-            specs[spec.name] = spec
-            if study not in studies[spec.name]:
-                studies[spec.name].append(study)
-    return {name: (spec, studies[name]) for name, spec in specs.items()}
+class Run(NamedTuple):
+    """An entry of the run table.
+
+    Attributes:
+        spec: What the run is.
+        studies: The studies that want it.
+        gpus: GPUs that it is trained on; none for the CPU. Its result does not depend on them.
+        sharded: Whether each of them holds a part of the weights only.
+    """
+
+    spec: RunSpec
+    studies: list[str]
+    gpus: int
+    sharded: bool
+
+    @property
+    def memory(self) -> int:
+        """Bytes that training needs on each GPU, or on the CPU."""
+        return sum(training_memory(self.spec, max(self.gpus, 1), self.sharded).values())
 
 
-def model_size(config: Config) -> Iterator[RunSpec]:
+def runs(config: Config) -> dict[str, Run]:
+    """Return the run table by name of the run: those of all studies, each once."""
+    table: dict[str, Run] = {}
+    for study, yield_runs in STUDIES.items():
+        for run in yield_runs(config):
+            known = table.setdefault(run.spec.name, run)
+            if study not in known.studies:
+                known.studies.append(study)
+    return table
+
+
+def model_size(config: Config) -> Iterator[Run]:
     """Yield runs of growing size on as much data as there is: L(N), L(C) (section 3.2)."""
     study = config.studies.model_size
     if study is None:
         return
-    specs = [
-        _spec(
+    wanted = [
+        _run(
             config,
             "model_size",
             place,
@@ -52,20 +73,20 @@ def model_size(config: Config) -> Iterator[RunSpec]:
         for place, shape in enumerate(study.shapes)
         for seed in shape.seeds
     ]
-    largest = max(specs, key=lambda spec: spec.N)
-    for spec in specs:
-        kept = study.snapshots if spec == largest else 0
-        yield spec.model_copy(update={"snapshots": kept})
+    largest = max((run.spec for run in wanted), key=lambda spec: spec.N)
+    for run in wanted:
+        kept = study.snapshots if run.spec == largest else 0
+        yield run._replace(spec=run.spec.model_copy(update={"snapshots": kept}))
 
 
-def data_size(config: Config) -> Iterator[RunSpec]:
+def data_size(config: Config) -> Iterator[Run]:
     """Yield runs on nested subsets with dropout and early stopping: L(D), L(N, D) (section 4.2)."""
     study = config.studies.data_size
     if study is None:
         return
     for place, shape in enumerate(study.shapes):
         for subset, seed in product(study.subsets, shape.seeds):
-            yield _spec(
+            yield _run(
                 config,
                 "data_size",
                 place,
@@ -80,10 +101,8 @@ def data_size(config: Config) -> Iterator[RunSpec]:
 STUDIES = {"model_size": model_size, "data_size": data_size}
 
 
-def _spec(
-    config: Config, name: str, place: int, *, dropout: float, **particulars: object
-) -> RunSpec:
-    """Return the spec of one run: what all runs share, and the particulars of its study.
+def _run(config: Config, name: str, place: int, *, dropout: float, **particulars: object) -> Run:
+    """Return one run: what all runs share, and the particulars of its study.
 
     Args:
         config: The configuration.
@@ -100,7 +119,11 @@ def _spec(
     try:
         architecture = _architecture(config, shape, dropout)
         fields = _optimisation(config.training, study.learning_rate, architecture)
-        return RunSpec.model_validate(architecture.model_dump() | fields | particulars)
+        spec = RunSpec.model_validate(architecture.model_dump() | fields | particulars)
+        gpus = config.training.gpus if shape.gpus is None else shape.gpus
+        spec.micro_batches_of(max(gpus, 1))
+        sharded = gpus > 1 and not fits(spec, gpus, config.training.gpu_memory)
+        return Run(spec, [name], gpus, sharded)
     except (ValidationError, InputError) as error:
         where = f"studies.{name}.shapes.{place} = {shape.model_dump_json(exclude_defaults=True)}"
         raise InputError(f"config: {where}: {_reason(error)}") from None

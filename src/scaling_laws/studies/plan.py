@@ -17,7 +17,8 @@ def plan(*, settings: str, output: Path) -> dict[str, object]:
 
     Args:
         settings: The configuration as JSON, or its keys tokenizer, training and studies.
-        output: Table of the runs, tab-separated; `study` is comma-separated, C in FLOP.
+        output: Table of the runs, tab-separated; `study` is comma-separated, C in FLOP, memory in
+            bytes of each GPU, or of the CPU.
 
     Raises:
         InputError: When the settings are wrong, or no study is on.
@@ -26,14 +27,18 @@ def plan(*, settings: str, output: Path) -> dict[str, object]:
     rows = [
         {
             "run": name,
-            "study": ",".join(studies),
+            "study": ",".join(run.studies),
             "N": spec.N,
             "N_total": spec.N_total,
             "C": spec.C(spec.steps),
             "C_full": spec.C(spec.steps, "full"),
+            "gpus": run.gpus,
+            "sharded": run.sharded,
+            "memory": run.memory,
             **spec.model_dump(),
         }
-        for name, (spec, studies) in table.items()
+        for name, run in table.items()
+        for spec in [run.spec]
     ]
     if not rows:
         raise InputError("studies: all are off, so there is no run to plan")
@@ -41,5 +46,5 @@ def plan(*, settings: str, output: Path) -> dict[str, object]:
         pd.DataFrame(rows).to_csv(partial, sep="\t", index=False)
     return {
         "runs": len(rows),
-        "FLOP": sum(spec.C(spec.steps, "full") for spec, _ in table.values()),
+        "FLOP": sum(run.spec.C(run.spec.steps, "full") for run in table.values()),
     }

@@ -46,7 +46,9 @@ class World:
             return module
         if not self.sharded:
             places = [self.device.index] if self.device.type == "cuda" else None
-            return nn.parallel.DistributedDataParallel(module, device_ids=places)
+            return nn.parallel.DistributedDataParallel(
+                module, device_ids=places, gradient_as_bucket_view=True
+            )
         from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard

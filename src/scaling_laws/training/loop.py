@@ -22,6 +22,7 @@ from torch import Tensor
 from scaling_laws.errors import InputError
 from scaling_laws.models.build import build
 from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
+from scaling_laws.models.processor import prepare_processor, product_precision
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
@@ -122,6 +123,8 @@ def train(
         )
     identity = {**spec.model_dump(mode="json"), "tokens": stream.facts, "test": held_out.facts}
     with world(device, sharded) as here, checkpoint.deferred_signals() as signals:
+        if here.device.type == "cpu":
+            prepare_processor()
         training = Training(spec, stream, held_out, here, checkpoints / "snapshots", compiled)
         if state := checkpoint.load(checkpoints / STATE, identity):
             training.restore(state)
@@ -174,15 +177,11 @@ class Training:
     ) -> None:
         """Set up the run before its first step."""
         self._spec, self._here, self.snapshots = spec, here, snapshots
-        self._parts = math.ceil(spec.micro_batches / here.size)
-        if spec.batch_sequences % (self._parts * here.size):
-            raise InputError(
-                f"{spec.name}: {spec.batch_sequences} sequences cannot be divided into "
-                f"{self._parts} micro-batches on each of {here.size} processes"
-            )
+        self._parts = spec.micro_batches_of(here.size)
         torch.manual_seed(spec.seed)
         self._model = build(spec).to(here.device)
-        self._module = here.parallel(Objective(self._model, spec.precision == "bfloat16"))
+        self._precision = product_precision(spec.precision, here.device)
+        self._module = here.parallel(Objective(self._model, self._precision == "bfloat16"))
         if compiled:
             for block in getattr(self._model, "blocks", ()):  # alike, so compiled once
                 block.compile()
@@ -345,6 +344,7 @@ class Training:
             "seconds": last.seconds,
             "processes": self._here.size,
             "device": device_name(self._here.device),
+            "precision": self._precision,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "machine": platform.machine(),

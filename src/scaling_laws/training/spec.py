@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from scaling_laws.errors import InputError
 from scaling_laws.models import counts
 from scaling_laws.models.architecture import Architecture, Count, Natural
 
@@ -34,16 +36,16 @@ class RunSpec(Architecture):
     """Parameter updates, unless the run stops early."""
 
     optimizer: Literal["adam", "adamw", "adafactor"] = "adamw"
-    beta1: float
-    beta2: float
-    weight_decay: float
-    gradient_clip: float
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    gradient_clip: Annotated[float, Field(gt=0)]
     schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"
     """What the learning rate does after its linear warm-up."""
     warmup_steps: Natural
     decay_steps: Natural = 0
     """Last steps, in which `wsd` decays."""
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, lt=math.inf)]
     """Peak learning rate."""
     final_lr: Annotated[float, Field(ge=0)] = 0.0
     """Learning rate that cosine, linear and wsd end at."""
@@ -99,6 +101,20 @@ class RunSpec(Architecture):
     def batch_tokens(self) -> int:
         """Tokens B in a batch."""
         return self.batch_sequences * self.n_ctx
+
+    def micro_batches_of(self, processes: int) -> int:
+        """Return the micro-batches of each of the processes that share the run's batches.
+
+        Raises:
+            InputError: When they cannot share them evenly.
+        """
+        each = math.ceil(self.micro_batches / processes)
+        if self.batch_sequences % (each * processes):
+            raise InputError(
+                f"{self.name}: {self.batch_sequences} sequences cannot be divided into {each} "
+                f"micro-batches on each of {processes} processes"
+            )
+        return each
 
     def C(self, steps: int, convention: counts.Convention = "non_embedding") -> float:
         """Return the training compute of `steps` updates in FLOP, 6 N B S by default."""
