@@ -13,6 +13,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.studies.collect import collect
 from scaling_laws.studies.grid import runs
 from scaling_laws.studies.plan import plan
+from scaling_laws.training.memory import training_memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -237,6 +238,25 @@ def test_the_plan_lists_every_run_with_its_compute(settings, tmp_path):
         assert row["study"] == ",".join(studies)
         assert row["C"] == 6 * spec.N * spec.batch_tokens * spec.steps
         assert row["C_full"] > row["C"]
+        assert row["memory"] == sum(training_memory(spec).values())
+        assert not row["sharded"]
+
+
+def test_a_run_that_several_gpus_share_is_planned_for_their_memory(settings, tmp_path):
+    settings["training"]["gpu_memory"] = 24
+    settings["training"] |= {"batch_sequences": 32, "micro_batches": 8, "n_ctx": 1024}
+    settings["training"]["tokens"] = 2**20
+    largest = {"n_layer": 48, "d_model": 1600, "n_head": 25, "gpus": 4}
+    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"gpus": 4}, largest]
+    plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
+    table = pd.read_csv(tmp_path / "runs.tsv", sep="\t").set_index("n_layer")
+    assert list(table.loc[[2, 48], "gpus"]) == [4, 4]
+    assert list(table.loc[[2, 48], "sharded"]) == [False, True]
+    # 1.5e9 weights and gradients of 4 bytes, on each of four GPUs a quarter
+    assert 4e9 < table.loc[48, "memory"] < 24e9
+    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"gpus": 3}]
+    with pytest.raises(InputError, match="32 sequences cannot be divided into 3 micro-batches"):
+        runs(validate(settings))
 
 
 def write_run(folder, name, spec):
