@@ -1,31 +1,23 @@
 """Memory foretold from a spec is what the tensors of that run take."""
 
 import pytest
+import small_run
 import torch
 
 from scaling_laws.models.build import build
 from scaling_laws.training.memory import fits, training_memory
 from scaling_laws.training.optim import optimizer
-from scaling_laws.training.spec import RunSpec
 
-SPEC = RunSpec(
-    n_layer=3,
-    d_model=64,
-    n_head=4,
-    d_ff=256,
-    n_ctx=128,
-    vocab_size=1000,
-    data_tokens=10_000,
-    batch_sequences=8,
-    steps=10,
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=0.1,
-    gradient_clip=1.0,
-    warmup_steps=1,
-    lr=1e-3,
-    evaluations=2,
-    test_tokens=200,
+SPEC = small_run.SPEC.model_copy(
+    update={
+        "n_layer": 3,
+        "d_model": 64,
+        "n_head": 4,
+        "d_ff": 256,
+        "n_ctx": 128,
+        "vocab_size": 1000,
+        "batch_sequences": 8,
+    }
 )
 LSTM = {"architecture": "lstm", "n_head": 0, "d_ff": 0}
 PAPERS_LARGEST = SPEC.model_copy(

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from small_run import SPEC
 from torch import nn
 
 from scaling_laws.training.optim import Adafactor, optimizer
-from scaling_laws.training.spec import RunSpec
 
 torch.set_num_threads(1)
 
@@ -22,26 +22,7 @@ GRADIENTS = [  # of matrix and vector, in three updates; the first has a row of 
 MATRICES, VECTORS = zip(*GRADIENTS, strict=True)
 PAIRS = [(MATRIX, MATRICES), (VECTOR, VECTORS)]
 RATES = [0.03, 0.02, 0.01]
-DECAY = 0.1
-SPEC = RunSpec(
-    n_layer=1,
-    d_model=8,
-    n_head=1,
-    d_ff=32,
-    n_ctx=16,
-    vocab_size=64,
-    data_tokens=1000,
-    batch_sequences=4,
-    steps=10,
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=DECAY,
-    gradient_clip=1.0,
-    warmup_steps=0,
-    lr=0.02,
-    evaluations=2,
-    test_tokens=100,
-)
+DECAY = SPEC.weight_decay
 
 
 class Model(nn.Module):

@@ -4,30 +4,12 @@ import math
 from itertools import pairwise
 
 import pytest
+import small_run
 
 from scaling_laws.training.schedule import SCHEDULES, learning_rate, paper_peak, porian_peak
-from scaling_laws.training.spec import RunSpec
 
-SPEC = RunSpec(
-    n_layer=1,
-    d_model=8,
-    n_head=1,
-    d_ff=32,
-    n_ctx=16,
-    vocab_size=64,
-    data_tokens=1000,
-    batch_sequences=4,
-    steps=110,
-    beta1=0.9,
-    beta2=0.95,
-    weight_decay=0.1,
-    gradient_clip=1.0,
-    warmup_steps=10,
-    decay_steps=20,
-    lr=2.0,
-    final_lr=0.5,
-    evaluations=8,
-    test_tokens=100,
+SPEC = small_run.SPEC.model_copy(
+    update={"steps": 110, "warmup_steps": 10, "decay_steps": 20, "lr": 2.0, "final_lr": 0.5}
 )
 
 
