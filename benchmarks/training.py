@@ -185,7 +185,7 @@ def _spec(cell: Cell, precision: str) -> RunSpec:
         lr=1e-3,
         precision=precision,
         evaluations=1,
-        test_tokens=1,
+        test_tokens=TOKENS,
     )
 
 

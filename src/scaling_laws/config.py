@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
 from pydantic import (
@@ -19,6 +19,8 @@ from pydantic import (
     Field,
     IPvAnyNetwork,
     ValidationError,
+    conlist,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -296,38 +298,24 @@ PeakRate = Annotated[
 ]
 
 
-class Shape(Section):
-    """Shape of a model (paper, sections 2.1 and 3.2)."""
+def _read_tokens(value: Any) -> Any:
+    if not re.fullmatch(r"\d{1,18}|\d{1,15}(\.\d+)?(e\d\d?)? (FLOP|N)", str(value)):
+        raise ValueError("expected a number of tokens, or the like of 3e13 FLOP or 20 N")
+    return value
 
-    architecture: Literal["transformer", "universal", "lstm"] = "transformer"
-    """Transformer, Universal Transformer or LSTM."""
-    n_layer: Annotated[int, Field(ge=0)]
-    """Transformer blocks, from 0; or layers of an LSTM."""
-    d_model: Count
-    """Width of the residual stream, or of an LSTM's state."""
-    n_head: Count | None = None
-    """Attention heads; divides d_model. An LSTM has none."""
-    d_ff: Count | None = None
-    """Width of the feed-forward layer; 4 d_model when absent. An LSTM has none."""
-    reuse: Count = 1
-    """Times that a Universal Transformer passes through its blocks."""
-    seeds: list[Seed] = Field(default=[0], min_length=1)
-    """One run for each: its initial weights, order of the data and dropout."""
-    gpus: Annotated[int, Field(ge=0)] | None = None
-    """Overrides training.gpus."""
 
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Shape:
-        if self.architecture == "lstm":
-            return self
-        if self.n_head is None:
-            raise ValueError(f"n_head is missing; allowed: {_divisors(self.d_model)}")
-        if self.d_model % self.n_head:
-            raise ValueError(
-                f"n_head = {self.n_head} does not divide d_model = {self.d_model}; "
-                f"allowed: {_divisors(self.d_model)}"
-            )
-        return self
+def _read_warmup(value: Any) -> Any:
+    if not re.fullmatch(r"\d{1,15}(\.\d+)?(e\d\d?)?( steps| tokens|%)|N tokens", str(value)):
+        raise ValueError("expected the like of 10%, 3000 steps, 5e8 tokens or N tokens")
+    return value
+
+
+Tokens = Annotated[Count | str, BeforeValidator(_read_tokens)]
+Warmup = Annotated[
+    str,
+    BeforeValidator(_read_warmup),
+    Field(examples=["10%", "3000 steps", "5e8 tokens", "N tokens"]),
+]
 
 
 class Training(Section):
@@ -340,8 +328,12 @@ class Training(Section):
     micro_batches: Count = 1
     """Parts of a batch that are computed one after the other, to save memory; with two or more
     the gradient noise scale is measured (section 5.1)."""
-    tokens: Count = 4_000_000
-    """Tokens processed by a run; steps = tokens / (batch_sequences * n_ctx)."""
+    tokens: Tokens = 4_000_000
+    """Tokens processed by a run, in steps of batch_sequences * n_ctx. As a text, `3e13 FLOP` gives
+    each model what it can process with 6 N FLOP a token, and `20 N` so many times its N."""
+    data_tokens: Count | None = None
+    """Tokens of the training split that a run sees, several times if it processes more; subsets
+    are nested. When absent they are as many as it processes, and none is seen twice."""
     optimizer: Literal["auto", "adam", "adamw", "adafactor"] = "auto"
     """Optimizer; auto is adamw up to 1e9 parameters, embeddings included, and adafactor above. The
     paper has Adam and Adafactor with this boundary."""
@@ -357,7 +349,7 @@ class Training(Section):
     """What the learning rate does after its linear warm-up (section 2.2, appendix D.6): half a
     cosine or a line down to final_lr over all steps, nothing, nothing and a line down in the last
     ones (warm-up, stable, decay), or as 1 / sqrt(step)."""
-    warmup: str = Field(default="10%", examples=["10%", "3000 steps", "5e8 tokens", "N tokens"])
+    warmup: Warmup = "10%"
     """Warm-up: a share of the steps, a number of steps, or of tokens. N tokens are as many as the
     model has non-embedding parameters (Porian et al. 2024). The paper has 3000 steps."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -378,6 +370,10 @@ class Training(Section):
     """Test losses along a run, at log-spaced steps."""
     test_tokens: Count = 65_536
     """Tokens of the test split in each of them."""
+    patience: Count | None = None
+    """Evaluations without a better test loss after which a run stops; absent: never."""
+    snapshots: Annotated[int, Field(ge=0)] = 0
+    """Weights kept along the run, for losses on other text while it trains."""
     threads: Count = 1
     """CPU threads of one run; two runs of one thread beat one of two."""
     gpus: Annotated[int, Field(ge=0)] = 0
@@ -389,13 +385,6 @@ class Training(Section):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Time after which a run saves what it needs to go on when it is interrupted."""
 
-    @field_validator("warmup", mode="before")
-    @classmethod
-    def _warmup_can_be_read(cls, value: Any) -> Any:
-        if not re.fullmatch(r"\d{1,15}(\.\d+)?(e\d\d?)?( steps| tokens|%)|N tokens", str(value)):
-            raise ValueError("expected the like of 10%, 3000 steps, 5e8 tokens or N tokens")
-        return value
-
     @model_validator(mode="after")
     def _micro_batches_divide_batch(self) -> Training:
         if self.batch_sequences % self.micro_batches:
@@ -405,58 +394,82 @@ class Training(Section):
             )
         return self
 
-    @property
-    def steps(self) -> int:
-        """Parameter updates of a run."""
-        return self.tokens // (self.batch_sequences * self.n_ctx)
+    def steps(self, N: int) -> int:
+        """Return the parameter updates of a run of a model of `N` non-embedding parameters."""
+        number, _, unit = str(self.tokens).partition(" ")
+        tokens = float(number) * {"": 1, "N": N, "FLOP": 1 / (6 * N)}[unit]
+        return int(tokens) // (self.batch_sequences * self.n_ctx)
 
     def warmup_steps(self, N: int) -> int:
         """Return the updates of the warm-up for `N` non-embedding parameters."""
         amount, unit = self.warmup.replace("%", " %").split()
         number = N if amount == "N" else float(amount)
         batch_tokens = self.batch_sequences * self.n_ctx
-        updates = {"%": 1 / 100 * self.steps, "steps": 1, "tokens": 1 / batch_tokens}
+        updates = {"%": 1 / 100 * self.steps(N), "steps": 1, "tokens": 1 / batch_tokens}
         return round(number * updates[unit])
 
 
-class ModelSize(Section):
-    """Study: loss against model size, on as much data as there is (paper, section 3.2)."""
+def _keys_of_training(name: str, several: bool) -> Any:
+    """Return a section with the keys of `Training`, none of them needed, each for a list or not."""
+    types: dict[str, Any] = get_type_hints(Training, include_extras=True)
+    keys: dict[str, Any] = {}
+    for key, field in Training.model_fields.items():
+        value: Any = conlist(types[key], min_length=1) if several else types[key]
+        keys[key] = (value | None, Field(default=None, description=field.description))
+    return create_model(name, __base__=Section, **keys)
+
+
+if TYPE_CHECKING:
+    Overrides = Section
+    Variations = Section
+else:
+    Overrides = _keys_of_training("Overrides", several=False)
+    Variations = _keys_of_training("Variations", several=True)
+
+
+class Shape(Section):
+    """Shape of a model (paper, sections 2.1 and 3.2)."""
+
+    architecture: Literal["transformer", "universal", "lstm"] = "transformer"
+    """Transformer, Universal Transformer or LSTM."""
+    n_layer: Annotated[int, Field(ge=0)]
+    """Transformer blocks, from 0; or layers of an LSTM."""
+    d_model: Count
+    """Width of the residual stream, or of an LSTM's state."""
+    n_head: Count | None = None
+    """Attention heads; divides d_model. An LSTM has none."""
+    d_ff: Count | None = None
+    """Width of the feed-forward layer; 4 d_model when absent. An LSTM has none."""
+    reuse: Count = 1
+    """Times that a Universal Transformer passes through its blocks."""
+    seeds: list[Seed] = Field(default=[0], min_length=1)
+    """One run for each: its initial weights, order of the data and dropout."""
+    training: Overrides = Overrides()
+    """What is other for this model than for the rest of its study."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Shape:
+        if self.architecture == "lstm":
+            return self
+        if self.n_head is None:
+            raise ValueError(f"n_head is missing; allowed: {_divisors(self.d_model)}")
+        if self.d_model % self.n_head:
+            raise ValueError(
+                f"n_head = {self.n_head} does not divide d_model = {self.d_model}; "
+                f"allowed: {_divisors(self.d_model)}"
+            )
+        return self
+
+
+class Study(Section):
+    """An experiment: runs of some models that differ in what it is about."""
 
     shapes: list[Shape] = Field(min_length=1)
     """The models."""
-    data_tokens: Count | None = None
-    """Tokens of the training split that the runs see, several times if training.tokens is more.
-    When absent they are as many, and none is seen twice."""
-    learning_rate: PeakRate | None = None
-    """Overrides training.learning_rate."""
-    snapshots: Annotated[int, Field(ge=0)] = 6
-    """Snapshots kept of the largest model, for its losses on other text during training."""
-
-
-class DataSize(Section):
-    """Study: loss against data set size, with dropout and early stopping (paper, section 4.2)."""
-
-    shapes: list[Shape] = Field(min_length=1)
-    """The models; each is trained on every subset."""
-    subsets: list[Count] = Field(min_length=1)
-    """Nested subsets of the training split, in tokens."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Dropout probability; the paper has 0.1."""
-    patience: Count = 5
-    """Evaluations without a better test loss after which a run stops."""
-    evaluations: Annotated[int, Field(ge=2)] = 40
-    """Test losses along a run, at log-spaced steps."""
-    learning_rate: PeakRate | None = None
-    """Overrides training.learning_rate."""
-
-
-class Studies(Section):
-    """Which experiments are run; a study that is absent is off."""
-
-    model_size: ModelSize | None = None
-    """L(N), L(C)."""
-    data_size: DataSize | None = None
-    """L(D), L(N, D)."""
+    vary: Variations = Variations()
+    """Lists of values for keys of training; every model is trained with each combination."""
+    training: Overrides = Overrides()
+    """What is other for this study than what all runs share."""
 
 
 class Evaluation(Section):
@@ -477,8 +490,7 @@ class Fits(Section):
     """Fits of the laws."""
 
     laws: dict[
-        Literal["L_N", "L_D", "L_C", "L_ND"],
-        Annotated[list[Literal["model_size", "data_size"]], Field(min_length=1)],
+        Literal["L_N", "L_D", "L_C", "L_ND"], Annotated[list[Name], Field(min_length=1)]
     ] = {}
     """Law: studies whose runs it is fitted to; null drops a law of another file."""
     bootstrap: Annotated[int, Field(ge=1)] = 1000
@@ -512,11 +524,12 @@ class Config(Section):
     decontaminate: Decontaminate = Decontaminate()
     tokenizer: Tokenizer = Tokenizer()
     training: Training = Training()
-    studies: Studies = Studies()
+    studies: dict[Name, Study] = {}
+    """The experiments, by name; null drops one of another file."""
     evaluation: Evaluation = Evaluation()
     fits: Fits = Fits()
 
-    @field_validator("corpora", mode="before")
+    @field_validator("corpora", "studies", mode="before")
     @classmethod
     def _drop_null(cls, value: Any) -> Any:
         return _without_null(value)
@@ -533,7 +546,7 @@ class Config(Section):
                 raise ValueError(f"corpora.{name}.format: the sample's is {SAMPLE_CORPORA[name]}")
         for law, studies in self.fits.laws.items():
             for study in studies:
-                if getattr(self.studies, study) is None:
+                if study not in self.studies:
                     raise ValueError(
                         f"fits.laws.{law}: studies.{study} is off; drop the law, in an overlay "
                         f"with {law}: null"
@@ -547,28 +560,6 @@ class Config(Section):
                 "crawl.proxy = sample: it has none of the pages that links.dumps leads to; set it "
                 "to null for the live web, or to a proxy's URL, and crawl.contact to your address"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _tokens_hold_sequences(self) -> Config:
-        n_ctx, batch = self.training.n_ctx, self.training.batch_sequences
-        least = {
-            "training.tokens": (self.training.tokens, n_ctx * batch, "one batch"),
-            "training.test_tokens": (self.training.test_tokens, n_ctx + 1, "one sequence"),
-            "evaluation.tokens": (self.evaluation.tokens, n_ctx + 1, "one sequence"),
-        }
-        if self.studies.model_size and self.studies.model_size.data_tokens:
-            key = "studies.model_size.data_tokens"
-            least[key] = (self.studies.model_size.data_tokens, n_ctx + 1, "one sequence")
-        if self.studies.data_size:
-            smallest = min(self.studies.data_size.subsets)
-            least["studies.data_size.subsets"] = (smallest, n_ctx + 1, "one sequence")
-        for key, (tokens, needed, what) in least.items():
-            if tokens < needed:
-                raise ValueError(
-                    f"{key} = {tokens}: too few for {what} of n_ctx = {n_ctx}; "
-                    f"allowed: {needed} or more"
-                )
         return self
 
 

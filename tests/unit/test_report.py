@@ -73,7 +73,7 @@ CONFIG = """results: results
 corpora: {books: {format: jsonl, path: books.jsonl, title: Books}}
 studies:
   model_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}]}
-  data_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}], subsets: [15625]}
+  data_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}], vary: {data_tokens: [15625]}}
 fits: {laws: {L_N: [model_size], L_D: [data_size], L_C: [model_size], L_ND: [data_size]}}
 """
 

@@ -32,7 +32,7 @@ def test_the_run_table_is_the_union_of_the_studies(settings):
     sizes, subsets = of_study(table, "model_size"), of_study(table, "data_size")
     shapes = settings["studies"]["model_size"]["shapes"]
     assert len(sizes) == sum(len(shape.get("seeds", [0])) for shape in shapes)
-    assert len(subsets) == len(settings["studies"]["data_size"]["subsets"])
+    assert len(subsets) == len(settings["studies"]["data_size"]["vary"]["data_tokens"])
     assert all(spec.name == run for run, (spec, *_) in table.items())
 
 
@@ -45,10 +45,61 @@ def test_a_run_that_is_wanted_twice_is_made_once(settings):
 
 def test_a_setting_of_one_study_leaves_the_runs_of_the_other(settings):
     before = runs(validate(settings))
-    settings["studies"]["data_size"]["learning_rate"] = {"peak": 0.02}
+    settings["studies"]["data_size"]["training"]["learning_rate"] = {"peak": 0.02}
     after = runs(validate(settings))
     assert of_study(before, "model_size") == of_study(after, "model_size")
     assert not set(of_study(before, "data_size")) & set(of_study(after, "data_size"))
+
+
+def test_a_shapes_own_training_goes_before_the_studys_and_that_before_what_all_share(settings):
+    settings["training"] |= {"dropout": 0.1, "evaluations": 5, "patience": 7}
+    own = SHAPE | {"training": {"dropout": 0.3}, "seeds": [3, 4]}
+    settings["studies"] = {
+        "mine": {
+            "shapes": [SHAPE, own],
+            "training": {"dropout": 0.2, "evaluations": 9},
+            "vary": {"schedule": ["cosine", "linear"], "batch_sequences": [4, 8]},
+        }
+    }
+    settings["fits"] = {"laws": {}}
+    found = [spec for spec, *_ in runs(validate(settings)).values()]
+    assert len(found) == 4 + 2 * 4
+    assert {(spec.dropout, spec.seed) for spec in found} == {(0.2, 0), (0.3, 3), (0.3, 4)}
+    assert {(spec.evaluations, spec.patience) for spec in found} == {(9, 7)}
+    varied = {(spec.schedule, spec.batch_sequences) for spec in found}
+    assert varied == {(schedule, size) for schedule in ("cosine", "linear") for size in (4, 8)}
+
+
+def test_a_budget_in_flop_or_in_sizes_gives_each_model_its_tokens(settings):
+    batch = 2048
+    for N, n_layer in ((24_576, 2), (98_304, 8)):
+        spec = only(settings, SHAPE | {"n_layer": n_layer}, tokens="1e12 FLOP")
+        assert spec.N == N and 0 <= 1e12 - 6 * N * spec.steps * batch < 6 * N * batch
+        spec = only(settings, SHAPE | {"n_layer": n_layer}, tokens="20 N")
+        assert spec.steps == 20 * N // batch and spec.warmup_steps == round(0.1 * spec.steps)
+        assert spec.data_tokens == spec.steps * batch + 1  # each has a next one, none comes twice
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({"tokens": 2047}, "training.tokens = 2047: less than a batch of 2048"),
+        ({"tokens": "1e3 FLOP"}, "training.tokens = 1e3 FLOP: less than a batch of 2048"),
+        ({"data_tokens": 128}, "data_tokens = 128: no sequence of n_ctx = 128 and a next token; e"),
+        ({"test_tokens": 100}, "test_tokens = 100: no sequence of n_ctx = 128"),
+        (
+            {"n_ctx": 65536, "tokens": 2_000_000, "test_tokens": 65537},
+            "evaluation.tokens = 65536: no sequence of n_ctx",
+        ),
+        ({"micro_batches": 3}, "micro_batches = 3 does not divide batch_sequences = 16"),
+    ],
+)
+def test_what_no_run_can_be_made_of_is_refused_before_any_starts(settings, training, reason):
+    settings["studies"]["model_size"]["training"] = training
+    with pytest.raises(InputError) as error:
+        runs(validate(settings))
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("config: studies.model_size.shapes.0 = {") and reason in line
 
 
 def test_only_the_largest_model_keeps_snapshots(settings):
@@ -246,15 +297,15 @@ def test_a_run_that_several_gpus_share_is_planned_for_their_memory(settings, tmp
     settings["training"]["gpu_memory"] = 24
     settings["training"] |= {"batch_sequences": 32, "micro_batches": 8, "n_ctx": 1024}
     settings["training"]["tokens"] = 2**20
-    largest = {"n_layer": 48, "d_model": 1600, "n_head": 25, "gpus": 4}
-    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"gpus": 4}, largest]
+    largest = {"n_layer": 48, "d_model": 1600, "n_head": 25, "training": {"gpus": 4}}
+    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"training": {"gpus": 4}}, largest]
     plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
     table = pd.read_csv(tmp_path / "runs.tsv", sep="\t").set_index("n_layer")
     assert list(table.loc[[2, 48], "gpus"]) == [4, 4]
     assert list(table.loc[[2, 48], "sharded"]) == [False, True]
     # 1.5e9 weights and gradients of 4 bytes, on each of four GPUs a quarter
     assert 4e9 < table.loc[48, "memory"] < 24e9
-    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"gpus": 3}]
+    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"training": {"gpus": 3}}]
     with pytest.raises(InputError, match="32 sequences cannot be divided into 3 micro-batches"):
         runs(validate(settings))
 

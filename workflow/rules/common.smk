@@ -27,7 +27,7 @@ PARTS = range(settings.dedup.parts)
 ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}
 EVALUATION_CORPORA = ["test", *settings.corpora]
 TABLES = ["runs", "curves", "evaluations", "positions"]
-STUDIES = [name for name, study in settings.studies if study is not None]
+STUDIES = list(settings.studies)
 DRAWN_FIGURES = drawable(STUDIES, settings.fits.laws)
 SAMPLE_DUMPS = {
     "RS_2017-11": "<results>/sample/RS_2017-11.zst",
@@ -233,9 +233,8 @@ def get_plan_settings(wildcards):
     keys = {"tokenizer", "training", "studies"}
     speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
     relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
-    for study in relevant["studies"]:
-        if wanted not in (None, study):
-            relevant["studies"][study] = None
+    if wanted:
+        relevant["studies"] = {wanted: relevant["studies"][wanted]}
     return json.dumps(relevant)
 
 

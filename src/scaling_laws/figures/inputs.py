@@ -43,7 +43,7 @@ class Inputs:
         if sound.empty:
             raise InputError(
                 f"{self.tables / study}: every run diverged, so there is nothing to draw; "
-                f"lower studies.{study}.learning_rate.peak"
+                f"lower studies.{study}.training.learning_rate"
             )
         return sound.sort_values(["N", "D", "run"], ignore_index=True)
 

@@ -43,10 +43,9 @@ def contents(results: Path) -> Contents:
     if not path.is_file():
         return Contents()
     config = validate(yaml.safe_load(path.read_text()), str(path))
-    on = {name for name, study in config.studies if study is not None}
     return Contents(
         laws=[law for law in LAWS if law in config.fits.laws],
-        figures=drawable(on, config.fits.laws),
+        figures=drawable(config.studies, config.fits.laws),
         shards=frozenset(map(str, range(config.links.shards))),
         corpora=frozenset({"train", "test", *config.corpora}),
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from scaling_laws.config import Config, DataSize, LearningRate, ModelSize, PeakRate, Shape, Training
+from scaling_laws.config import Config, LearningRate, PeakRate, Shape, Training
 from scaling_laws.errors import InputError
 from scaling_laws.models.architecture import Architecture
 from scaling_laws.models.counts import parameters
@@ -45,91 +45,58 @@ class Run(NamedTuple):
 
 
 def runs(config: Config) -> dict[str, Run]:
-    """Return the run table by name of the run: those of all studies, each once."""
+    """Return the run table by name of the run: those of all studies, each once.
+
+    Raises:
+        InputError: When a run that a study wants cannot be made.
+    """
     table: dict[str, Run] = {}
-    for study, yield_runs in STUDIES.items():
-        for run in yield_runs(config):
+    for study in config.studies:
+        for run in runs_of(config, study):
             known = table.setdefault(run.spec.name, run)
             if study not in known.studies:
                 known.studies.append(study)
     return table
 
 
-def model_size(config: Config) -> Iterator[Run]:
-    """Yield runs of growing size on as much data as there is: L(N), L(C) (section 3.2)."""
-    study = config.studies.model_size
-    if study is None:
-        return
-    wanted = [
-        _run(
-            config,
-            "model_size",
-            place,
-            dropout=config.training.dropout,
-            data_tokens=study.data_tokens or config.training.tokens,
-            evaluations=config.training.evaluations,
-            seed=seed,
-        )
-        for place, shape in enumerate(study.shapes)
-        for seed in shape.seeds
-    ]
-    largest = max((run.spec for run in wanted), key=lambda spec: spec.N)
-    for run in wanted:
-        kept = study.snapshots if run.spec == largest else 0
-        yield run._replace(spec=run.spec.model_copy(update={"snapshots": kept}))
-
-
-def data_size(config: Config) -> Iterator[Run]:
-    """Yield runs on nested subsets with dropout and early stopping: L(D), L(N, D) (section 4.2)."""
-    study = config.studies.data_size
-    if study is None:
-        return
+def runs_of(config: Config, name: str) -> Iterator[Run]:
+    """Yield the runs of a study: each shape with each combination of what it varies, each seed."""
+    study = config.studies[name]
+    varied = study.vary.model_dump(exclude_none=True)
     for place, shape in enumerate(study.shapes):
-        for subset, seed in product(study.subsets, shape.seeds):
-            yield _run(
-                config,
-                "data_size",
-                place,
-                dropout=study.dropout,
-                data_tokens=subset,
-                evaluations=study.evaluations,
-                patience=study.patience,
-                seed=seed,
+        for values in product(*varied.values()):
+            settings = (
+                config.training.model_dump()
+                | study.training.model_dump(exclude_none=True)
+                | shape.training.model_dump(exclude_none=True)
+                | dict(zip(varied, values, strict=True))
             )
+            try:
+                training = Training.model_validate(settings)
+                for seed in shape.seeds:
+                    yield _run(config, name, shape, training, seed)
+            except (ValidationError, InputError) as error:
+                given = shape.model_dump_json(exclude_defaults=True)
+                where = f"studies.{name}.shapes.{place} = {given}"
+                raise InputError(f"config: {where}: {_reason(error)}") from None
 
 
-STUDIES = {"model_size": model_size, "data_size": data_size}
+def _run(config: Config, study: str, shape: Shape, training: Training, seed: int) -> Run:
+    architecture = _architecture(config.tokenizer.vocab_size, shape, training)
+    fields = architecture.model_dump() | _optimisation(training, architecture)
+    spec = RunSpec.model_validate(fields | {"seed": seed})
+    if config.evaluation.tokens <= spec.n_ctx:
+        raise InputError(
+            f"evaluation.tokens = {config.evaluation.tokens}: no sequence of n_ctx = {spec.n_ctx} "
+            f"and a next token; expected {spec.n_ctx + 1} or more"
+        )
+    gpus = training.gpus
+    spec.micro_batches_of(max(gpus, 1))
+    sharded = gpus > 1 and not fits(spec, gpus, training.gpu_memory)
+    return Run(spec, [study], gpus, sharded)
 
 
-def _run(config: Config, name: str, place: int, *, dropout: float, **particulars: object) -> Run:
-    """Return one run: what all runs share, and the particulars of its study.
-
-    Args:
-        config: The configuration.
-        name: Name of the study.
-        place: Place of the run's shape among those of the study.
-        dropout: Dropout probability.
-        **particulars: Further fields of the spec that the study sets.
-
-    Raises:
-        InputError: When no such run can be made.
-    """
-    study: ModelSize | DataSize = getattr(config.studies, name)
-    shape = study.shapes[place]
-    try:
-        architecture = _architecture(config, shape, dropout)
-        fields = _optimisation(config.training, study.learning_rate, architecture)
-        spec = RunSpec.model_validate(architecture.model_dump() | fields | particulars)
-        gpus = config.training.gpus if shape.gpus is None else shape.gpus
-        spec.micro_batches_of(max(gpus, 1))
-        sharded = gpus > 1 and not fits(spec, gpus, config.training.gpu_memory)
-        return Run(spec, [name], gpus, sharded)
-    except (ValidationError, InputError) as error:
-        where = f"studies.{name}.shapes.{place} = {shape.model_dump_json(exclude_defaults=True)}"
-        raise InputError(f"config: {where}: {_reason(error)}") from None
-
-
-def _architecture(config: Config, shape: Shape, dropout: float) -> Architecture:
+def _architecture(vocab_size: int, shape: Shape, training: Training) -> Architecture:
     recurrent = shape.architecture == "lstm"
     return Architecture.model_validate(
         {
@@ -138,47 +105,55 @@ def _architecture(config: Config, shape: Shape, dropout: float) -> Architecture:
             "d_model": shape.d_model,
             "n_head": shape.n_head or 0,
             "d_ff": shape.d_ff or (0 if recurrent else 4 * shape.d_model),
-            "n_ctx": config.training.n_ctx,
-            "vocab_size": config.tokenizer.vocab_size,
+            "n_ctx": training.n_ctx,
+            "vocab_size": vocab_size,
             "reuse": shape.reuse,
-            "tied_head": config.training.tied_head,
-            "dropout": dropout,
+            "tied_head": training.tied_head,
+            "dropout": training.dropout,
         }
     )
 
 
-def _optimisation(
-    common: Training, rule: PeakRate | None, architecture: Architecture
-) -> dict[str, object]:
+def _optimisation(training: Training, architecture: Architecture) -> dict[str, object]:
     """Return the fields of a spec that say how its model is trained."""
-    # Without layers there is no N to take a rate or a warm-up from: one layer lends it.
+    # Without layers there is no N to take a rate, a warm-up or a budget from: one layer lends it.
     layers = max(architecture.n_layer, 1)
     sized = architecture.model_copy(update={"n_layer": layers})
-    warmup_steps = common.warmup_steps(parameters(sized, "non_embedding"))
-    if warmup_steps > common.steps:
+    N = parameters(sized, "non_embedding")
+    steps, warmup_steps = training.steps(N), training.warmup_steps(N)
+    batch_tokens = training.batch_sequences * training.n_ctx
+    if steps == 0:
         raise InputError(
-            f"training.warmup = {common.warmup}: {warmup_steps:.6g} steps, and the run has "
-            f"{common.steps}"
+            f"training.tokens = {training.tokens}: less than a batch of {batch_tokens} for N = {N}"
         )
-    lr = _peak_rate(rule or common.learning_rate, sized)
+    if warmup_steps > steps:
+        raise InputError(
+            f"training.warmup = {training.warmup}: {warmup_steps:.6g} steps, and the run has "
+            f"{steps}"
+        )
+    lr = _peak_rate(training.learning_rate, sized)
     large = parameters(architecture, "total") > ADAFACTOR_ABOVE
     automatic = "adafactor" if large else "adamw"
     return {
-        "batch_sequences": common.batch_sequences,
-        "micro_batches": common.micro_batches,
-        "steps": common.steps,
-        "optimizer": automatic if common.optimizer == "auto" else common.optimizer,
-        "beta1": common.beta1,
-        "beta2": common.beta2,
-        "weight_decay": common.weight_decay,
-        "gradient_clip": common.gradient_clip,
-        "schedule": common.schedule,
+        "data_tokens": training.data_tokens or steps * batch_tokens + 1,
+        "batch_sequences": training.batch_sequences,
+        "micro_batches": training.micro_batches,
+        "steps": steps,
+        "optimizer": automatic if training.optimizer == "auto" else training.optimizer,
+        "beta1": training.beta1,
+        "beta2": training.beta2,
+        "weight_decay": training.weight_decay,
+        "gradient_clip": training.gradient_clip,
+        "schedule": training.schedule,
         "warmup_steps": warmup_steps,
-        "decay_steps": round(common.decay * common.steps) if common.schedule == "wsd" else 0,
+        "decay_steps": round(training.decay * steps) if training.schedule == "wsd" else 0,
         "lr": lr,
-        "final_lr": common.final_lr * lr,
-        "precision": common.precision,
-        "test_tokens": common.test_tokens,
+        "final_lr": training.final_lr * lr,
+        "precision": training.precision,
+        "evaluations": training.evaluations,
+        "test_tokens": training.test_tokens,
+        "patience": training.patience,
+        "snapshots": training.snapshots,
     }
 
 

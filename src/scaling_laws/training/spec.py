@@ -71,6 +71,13 @@ class RunSpec(Architecture):
                 f"micro_batches = {self.micro_batches} does not divide batch_sequences = "
                 f"{self.batch_sequences}"
             )
+        for key in ("data_tokens", "test_tokens"):
+            tokens = getattr(self, key)
+            if tokens <= self.n_ctx:
+                raise ValueError(
+                    f"{key} = {tokens}: no sequence of n_ctx = {self.n_ctx} and a next token; "
+                    f"expected {self.n_ctx + 1} or more"
+                )
         if self.final_lr > self.lr:
             raise ValueError(f"final_lr = {self.final_lr} is above the peak lr = {self.lr}")
         if self.warmup_steps + self.decay_steps > self.steps:
