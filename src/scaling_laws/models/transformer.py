@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scaling_laws.models.activation import gelu
 from scaling_laws.models.architecture import Architecture
 from scaling_laws.models.attention import causal_attention
 from scaling_laws.models.language_model import INITIAL_STD, LanguageModel
@@ -37,7 +38,7 @@ class Block(nn.Module):
         """Return the residual stream after the block; shapes (batch, n_ctx, d_model)."""
         drop = self.dropout if self.training else 0.0
         x = x + F.dropout(self._attend(self.attention_norm(x)), drop)
-        hidden = F.gelu(self.expand(self.feed_forward_norm(x)), approximate="tanh")
+        hidden = gelu(self.expand(self.feed_forward_norm(x)))
         return x + F.dropout(self.contract(hidden), drop)
 
     def _attend(self, x: Tensor) -> Tensor:

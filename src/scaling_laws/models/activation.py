@@ -1,0 +1,70 @@
+"""GPT-2's activation, for training on a processor and on a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+LINEAR = 2 * math.sqrt(2 / math.pi)
+CUBIC = 0.044715 * LINEAR
+ELEMENTS_PER_PIECE = 2**16  # which stay in a core's cache from the first operation to the last
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return GELU in its approximation by tanh (Hendrycks & Gimpel 2016), of any shape.
+
+    On a processor by way of (1 + tanh u) / 2 = sigmoid(2u), which PyTorch works out in a quarter of
+    the time: GELU(x) = x sigmoid(z) with z = sqrt(8 / pi) (x + 0.044715 x^3).
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return F.gelu(x, approximate="tanh")
+    activated: Tensor = _GELU.apply(x)  # type: ignore[no-untyped-call]
+    return activated
+
+
+class _GELU(Function):
+    """x s with s = sigmoid(z), whose gradient is s (1 + x z' (1 - s)).
+
+    It keeps x alone: to work s out again costs less than to write and read it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for x_, r in _pieces(x, result):
+            _sigmoid(x_, torch.mul(x_, x_, out=r)).mul_(x_)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        rooms = torch.empty(2, min(x.numel(), ELEMENTS_PER_PIECE))
+        for x_, gradient, r in _pieces(x, gradients[0], result):
+            sigmoid, slope = rooms[:, : len(x_)]
+            torch.mul(x_, x_, out=slope)
+            _sigmoid(x_, sigmoid.copy_(slope))
+            slope.mul_(3 * CUBIC).add_(LINEAR).mul_(x_)
+            torch.sub(1, sigmoid, out=r)
+            r.mul_(slope).add_(1).mul_(sigmoid).mul_(gradient)
+        return result
+
+
+def _sigmoid(x: Tensor, square: Tensor) -> Tensor:
+    """Return sigmoid(z) in the place of the squares of x."""
+    return square.mul_(CUBIC).add_(LINEAR).mul_(x).sigmoid_()
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the same elements of tensors of one shape, a piece at a time."""
+    flat = [tensor.reshape(-1) for tensor in tensors]
+    yield from zip(*(torch.split(part, ELEMENTS_PER_PIECE) for part in flat), strict=True)
