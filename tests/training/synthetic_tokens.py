@@ -29,11 +29,16 @@ SPEC = RunSpec(
 )
 
 
-def write_tokens(path: Path, tokens, vocab_size=64) -> Path:
+def write_tokens(path: Path, tokens, vocab_size=64, documents=1) -> Path:
+    """Write a token file of documents of one length, each token standing for two bytes."""
     np.asarray(tokens, "<u2").tofile(path)
     facts = {"dtype": "uint16", "tokens": len(tokens), "vocab_size": vocab_size}
+    facts |= {"documents": documents, "bytes": 2 * len(tokens)}
     path.with_suffix(".json").write_text(json.dumps(facts))
-    rows = pd.DataFrame({"doc_id": ["a"], "offset": [0], "tokens": [len(tokens)]})
+    each = len(tokens) // documents
+    names = [f"document {number}" for number in range(documents)]
+    offsets = [number * each for number in range(documents)]
+    rows = pd.DataFrame({"doc_id": names, "offset": offsets, "tokens": each})
     rows.to_parquet(path.with_suffix(".documents.parquet"))
     return path
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from synthetic_tokens import SPEC, counting_tokens, outputs, write_tokens
 
 from scaling_laws.errors import InputError
-from scaling_laws.evaluation.losses import evaluate
+from scaling_laws.evaluation.losses import clustered_error, evaluate
 from scaling_laws.models.build import build
 from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
 from scaling_laws.tokens.reader import TokenStream
@@ -91,7 +91,7 @@ def test_tokens_of_another_vocabulary_are_refused(folder, tmp_path):
 
 def test_evaluation_gives_losses_of_weights_and_snapshots_by_corpus_and_position(folder, tmp_path):
     _, facts = run(folder, tmp_path, snapshots=2)
-    write_tokens(tmp_path / "noise.bin", np.random.default_rng(1).integers(0, 64, 500))
+    write_tokens(tmp_path / "noise.bin", np.random.default_rng(1).integers(0, 64, 500), documents=5)
     evaluate(
         [folder / "test.bin", tmp_path / "noise.bin"],
         run=tmp_path / "run.json",
@@ -107,6 +107,11 @@ def test_evaluation_gives_losses_of_weights_and_snapshots_by_corpus_and_position
     assert final["loss"]["test"] == pytest.approx(facts["test_loss"], abs=1e-6)
     assert final["loss"]["noise"] > math.log(64)
     assert list(final["tokens"][["test", "noise"]]) == [992, 496]
+    assert list(final["documents"][["test", "noise"]]) == [1, 5]
+    assert math.isnan(final["loss_se"]["test"]) and 0 < final["loss_se"]["noise"] < 1
+    # Two bytes a token.
+    bits = final["loss"] / math.log(2) / 2
+    assert list(final["bits_per_byte"]) == pytest.approx(list(bits))
     positions = pd.read_parquet(tmp_path / "positions.parquet")
     by_position = positions[(positions["step"] == 120) & (positions["corpus"] == "test")]
     assert list(by_position["position"]) == list(range(1, 17))
@@ -125,3 +130,29 @@ def test_evaluations_are_spaced_evenly_in_the_logarithm():
     ratios = np.diff(np.log(steps))
     assert steps[0] == 8 and steps[-1] == 2000 and ratios.max() < 2 * ratios.min()
     assert SPEC.model_copy(update={"steps": 5}).evaluation_steps() == [5]
+
+
+def test_the_standard_error_takes_the_tokens_of_a_document_together():
+    rng = np.random.default_rng(0)
+    documents = np.repeat(np.arange(50), rng.integers(1, 80, 50))
+
+    def losses():
+        """Return losses whose documents differ by 0.5, and their tokens by 1 more."""
+        return 4 + 0.5 * rng.normal(size=50)[documents] + rng.normal(size=len(documents))
+
+    means = [losses().mean() for _ in range(2000)]
+    errors = [clustered_error(losses(), documents) for _ in range(200)]
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)
+    apart = losses().std() / math.sqrt(len(documents))
+    assert np.mean(errors) > 2 * apart
+
+
+def test_predicted_tokens_belong_to_the_document_that_they_stand_in(tmp_path):
+    stream = TokenStream(write_tokens(tmp_path / "t.bin", range(60), documents=3))
+    assert stream.documents([0, 1, 3], 8).tolist() == [
+        [0] * 8,
+        [0] * 8,
+        [1] * 8,
+    ]
+    assert stream.documents([2], 8).tolist() == [[0] * 3 + [1] * 5]
+    assert stream.sequences([2], 8)[0, 1:].tolist() == list(range(17, 25))

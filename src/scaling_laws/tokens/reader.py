@@ -104,8 +104,8 @@ class TokenStream:
             return self._held[starts[:, None] + np.arange(n_ctx + 1)].astype(np.int64)
         return np.stack([self.read(start, start + n_ctx + 1) for start in starts]).astype(np.int64)
 
-    def spread(self, tokens: int, n_ctx: int) -> npt.NDArray[np.int64]:
-        """Return sequences of as many tokens, evenly spaced over the stream.
+    def places(self, tokens: int, n_ctx: int) -> npt.NDArray[np.int64]:
+        """Return the numbers of sequences of as many tokens, evenly spaced over the stream.
 
         One long document at the beginning of a corpus would outweigh all others in a sample that
         is taken from there.
@@ -115,11 +115,28 @@ class TokenStream:
             n_ctx: Tokens of a sequence.
 
         Returns:
-            Shape (n, n_ctx + 1).
+            Shape (n,).
         """
         there = self.count(n_ctx)
         wanted = min(max(tokens // n_ctx, 1), there)
-        return self.sequences(np.arange(wanted) * there // wanted, n_ctx)
+        return np.arange(wanted) * there // wanted
+
+    def spread(self, tokens: int, n_ctx: int) -> npt.NDArray[np.int64]:
+        """Return the sequences at `places`, each with the token after it, (n, n_ctx + 1)."""
+        return self.sequences(self.places(tokens, n_ctx), n_ctx)
+
+    def documents(self, indices: npt.ArrayLike, n_ctx: int) -> npt.NDArray[np.int64]:
+        """Return the number of the document that each predicted token of sequences is from.
+
+        Args:
+            indices: Numbers of the sequences, shape (n,).
+            n_ctx: Tokens of a sequence.
+
+        Returns:
+            Shape (n, n_ctx).
+        """
+        positions = np.asarray(indices)[:, None] * n_ctx + np.arange(1, n_ctx + 1)
+        return np.searchsorted(self._ends, positions, side="right")
 
 
 class Batches:
