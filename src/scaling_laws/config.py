@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
@@ -472,6 +472,21 @@ class Study(Section):
     """What is other for this study than what all runs share."""
 
 
+class Hardware(Section):
+    """What the plan's hours and money are those of."""
+
+    tflops: Annotated[float, Field(gt=0)] | None = None
+    """Peak rate of one device in TFLOP/s, at the precision of training; absent where `scaling-laws
+    calibrate` measures."""
+    mfu: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Share of the peak rate that training uses, attention and head counted as work."""
+    devices: Count | None = None
+    """Devices that there are, GPUs or cores; when absent, the GPUs of one run, or the cores of the
+    machine that plans."""
+    price: Annotated[float, Field(ge=0)] = 0.0
+    """Price of one device for an hour, in any currency."""
+
+
 class Evaluation(Section):
     """Losses of the trained models on every corpus."""
 
@@ -527,6 +542,7 @@ class Config(Section):
     studies: dict[Name, Study] = {}
     """The experiments, by name; null drops one of another file."""
     evaluation: Evaluation = Evaluation()
+    hardware: Hardware = Hardware()
     fits: Fits = Fits()
 
     @field_validator("corpora", "studies", mode="before")
@@ -561,6 +577,39 @@ class Config(Section):
                 "to null for the live web, or to a proxy's URL, and crawl.contact to your address"
             )
         return self
+
+
+def load(files: Sequence[Path]) -> Config:
+    """Return the configuration of `config.yaml` here with overlays, merged as Snakemake does.
+
+    Args:
+        files: Overlays, the last one on top.
+
+    Raises:
+        InputError: When a file is missing, no YAML or wrong.
+    """
+    merged: dict[str, Any] = {}
+    for path in (Path("config.yaml"), *files):
+        try:
+            settings = yaml.safe_load(path.read_text())
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; run this beside config.yaml") from None
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not YAML ({reason})") from None
+        if not isinstance(settings, dict):
+            raise InputError(f"{path}: found {type(settings).__name__}, expected keys and values")
+        _merge(merged, settings)
+    return validate(merged, str(files[-1]) if files else "config.yaml")
+
+
+def _merge(settings: dict[str, Any], overlay: dict[str, Any]) -> None:
+    """Put the values of an overlay into settings, mapping by mapping."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            _merge(settings[key], value)
+        else:
+            settings[key] = value
 
 
 def validate(settings: dict[str, Any], where: str = "config") -> Config:

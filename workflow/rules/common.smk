@@ -231,6 +231,8 @@ def get_plan_settings(wildcards):
     """Return what the runs of a study, or of all, depend on, as JSON."""
     wanted = wildcards.get("study")
     keys = {"tokenizer", "training", "studies"}
+    if not wanted:  # the tables of a study shall not depend on prices
+        keys |= {"hardware", "evaluation", "corpora", "fits"}
     speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
     relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
     if wanted:

@@ -21,6 +21,7 @@ from scaling_laws.training.schedule import paper_peak, porian_peak
 from scaling_laws.training.spec import RunSpec
 
 ADAFACTOR_ABOVE = 1e9  # parameters in all (section 2.2)
+DECAYING = ("cosine", "linear", "wsd")  # to training.final_lr
 
 
 class Run(NamedTuple):
@@ -148,7 +149,7 @@ def _optimisation(training: Training, architecture: Architecture) -> dict[str, o
         "warmup_steps": warmup_steps,
         "decay_steps": round(training.decay * steps) if training.schedule == "wsd" else 0,
         "lr": lr,
-        "final_lr": training.final_lr * lr,
+        "final_lr": training.final_lr * lr if training.schedule in DECAYING else 0.0,
         "precision": training.precision,
         "evaluations": training.evaluations,
         "test_tokens": training.test_tokens,

@@ -145,6 +145,19 @@ def restore_state(
     )
 
 
+def found(device: str) -> str:
+    """Return "cpu" or "cuda": for "auto" CUDA where there is a GPU.
+
+    Raises:
+        InputError: When there is no such device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = cuda: PyTorch finds no GPU here")
+    return device
+
+
 @contextmanager
 def world(device: str = "auto", sharded: bool = False) -> Iterator[World]:
     """Yield the processes of the run: those that torchrun has started, or this one alone.
@@ -156,10 +169,7 @@ def world(device: str = "auto", sharded: bool = False) -> Iterator[World]:
     Raises:
         InputError: When there is no such device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device = cuda: PyTorch finds no GPU here")
+    device = found(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     place = torch.device(device)

@@ -1,0 +1,104 @@
+"""What runs cost in seconds, before they are trained."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scaling_laws.config import Config, Hardware
+from scaling_laws.errors import InputError
+from scaling_laws.studies.grid import Run
+from scaling_laws.training.cost import work
+from scaling_laws.training.spec import RunSpec
+
+STEP_TO_FORWARD = 3  # the backward pass costs two forward passes
+STARTUP_SECONDS = 4.0  # of a process that trains or evaluates, where nobody has measured it
+
+
+class Times(NamedTuple):
+    """How long the parts of a run take on one device.
+
+    Attributes:
+        update: Gives the seconds of one update of a run.
+        startup: Seconds of a process until it trains or evaluates.
+    """
+
+    update: Callable[[RunSpec], float]
+    startup: float
+
+
+def measured(path: Path) -> Times:
+    """Return what `scaling-laws calibrate` has found.
+
+    Raises:
+        InputError: When the file is missing or is none of its.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        times = {kind: np.array(values, dtype=float) for kind, values in facts["times"].items()}
+        startup = float(facts["startup_seconds"])
+        known = {"transformer", "lstm"} <= set(times)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `scaling-laws calibrate` writes it") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        known = False
+    if not known:
+        raise InputError(f"{path}: not what `scaling-laws calibrate` writes; run it again")
+
+    def update(spec: RunSpec) -> float:
+        kind = "lstm" if spec.architecture == "lstm" else "transformer"
+        return float(work(spec) @ times[kind])
+
+    return Times(update, startup)
+
+
+def rated(hardware: Hardware) -> Times | None:
+    """Return the times by the peak rate of a device; None where none is given."""
+    if hardware.tflops is None:
+        return None
+    rate = hardware.tflops * 1e12 * hardware.mfu
+    return Times(lambda spec: spec.C(1, "full") / rate, STARTUP_SECONDS)
+
+
+def devices_of(config: Config) -> int:
+    """Return how many devices runs share: as many as are configured, or the cores here."""
+    if config.hardware.devices is not None:
+        return config.hardware.devices
+    if config.training.gpus:
+        return config.training.gpus
+    return max(1, len(os.sched_getaffinity(0)) // config.training.threads)
+
+
+def run_seconds(run: Run, config: Config, times: Times) -> float:
+    """Return the wall seconds of a run's training and evaluation, on the devices that it takes.
+
+    Early stopping is not foretold.
+    """
+    spec = run.spec
+    update = times.update(spec)
+    tested = len(spec.evaluation_steps()) * spec.test_tokens
+    evaluated = (spec.snapshots + 1) * (len(config.corpora) + 1) * config.evaluation.tokens
+    forward = update / STEP_TO_FORWARD / spec.batch_tokens
+    training = (spec.steps * update + tested * forward) / max(run.gpus, 1)
+    return training + evaluated * forward + 2 * times.startup
+
+
+def wall_seconds(jobs: Iterable[tuple[float, int]], devices: int) -> float:
+    """Return how long jobs take on devices, the longest of them begun first.
+
+    Args:
+        jobs: Seconds and devices of each; a job of more devices than there are takes all.
+        devices: How many there are.
+    """
+    free = [0.0] * devices
+    for seconds, wanted in sorted(jobs, reverse=True):
+        taken = [heapq.heappop(free) for _ in range(min(max(wanted, 1), devices))]
+        for _ in taken:
+            heapq.heappush(free, max(taken) + seconds)
+    return max(free)
