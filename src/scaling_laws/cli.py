@@ -58,6 +58,7 @@ COMMANDS = {
     "fit": ("laws.fit", "fit", "Fit a scaling law to tables of runs."),
     "figure": ("figures.draw", "figure", "Draw a figure of the paper from tables and fits."),
     "report": ("report.page", "report", "Write the report page."),
+    "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
 }

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def settings():
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    """Return the settings of the demo, with the two studies that its laws are fitted to."""
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    del settings["studies"]["batch_size"]
+    return settings
 
 
 def of_study(table, name):
@@ -136,7 +139,6 @@ PAPER_SIZES = [
 def paper(settings):
     """Return the settings of config/paper.yaml with the paper's sizes."""
     update_config(settings, yaml.safe_load((ROOT / "config/paper.yaml").read_text()))
-    settings["crawl"]["contact"] = "someone@university.edu"
     settings["studies"]["model_size"]["shapes"] = [
         {"n_layer": n_layer, "d_model": d_model, "n_head": max(1, d_model // 64)}
         for n_layer, d_model, _ in PAPER_SIZES

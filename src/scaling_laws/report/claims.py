@@ -1,0 +1,246 @@
+"""What the paper says of learning curves, other text, positions and batches, held against runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from scipy.stats import spearmanr
+
+from scaling_laws.errors import InputError
+from scaling_laws.tables import read_table
+
+LEVELS = 6  # losses at which runs are compared
+FEWEST = 3  # runs, batches or positions that a trend is seen in
+RUNS = ("run", "study", "n_ctx", "N", "B", "lr", "seed", "test_loss", "outcome")
+
+
+class Claim(NamedTuple):
+    """A statement of the paper, what was found, and whether it holds.
+
+    Attributes:
+        statement: The paper's.
+        found: Numbers, a line each.
+        holds: None where there are too few runs to tell.
+    """
+
+    statement: str
+    found: list[str]
+    holds: bool | None
+
+
+class Tables(NamedTuple):
+    """The tables of one results folder; runs are those that did not diverge."""
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    evaluations: pd.DataFrame
+    positions: pd.DataFrame
+
+    def of(self, study: str) -> pd.DataFrame:
+        """Return the runs of a study, ordered by N."""
+        wanted = self.runs["study"].map(lambda names: study in names)
+        return self.runs[wanted].sort_values(["N", "run"])
+
+
+def claims(results: Path) -> None:
+    """Print what the paper claims of its runs, and what the tables of a results folder say.
+
+    Args:
+        results: Folder of everything computed.
+
+    Raises:
+        InputError: If a table is missing.
+    """
+    folder = results / "tables"
+    runs = read_table(folder / "runs.parquet", RUNS)
+    tables = Tables(
+        runs[runs["outcome"] != "diverged"],
+        read_table(folder / "curves.parquet", ("run", "step", "tokens", "test_loss")),
+        read_table(folder / "evaluations.parquet", ("run", "step", "corpus", "loss")),
+        read_table(folder / "positions.parquet", ("run", "step", "corpus", "position", "loss")),
+    )
+    if tables.runs.empty:
+        raise InputError(f"{folder / 'runs.parquet'}: every run diverged")
+    console = Console(highlight=False, soft_wrap=True)
+    words = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "too few runs to tell"}
+    for claim in map(_judge(tables), CLAIMS):
+        console.print(f"{claim.statement}: {words[claim.holds]}")
+        for line in claim.found:
+            console.print(f"    {escape(line)}")
+
+
+def sample_efficiency(tables: Tables) -> Claim:
+    """Tell whether larger models reach a loss in fewer tokens (section 1.1, figure 2)."""
+    first = tables.of("model_size").drop_duplicates("N")
+    reached = {
+        N: _reached(tables.curves[tables.curves["run"] == run], "tokens")
+        for N, run in zip(first["N"], first["run"], strict=True)
+    }
+    lines, trends = [], []
+    for loss in _levels(tables.curves[tables.curves["run"].isin(first["run"])]):
+        tokens = {N: of(loss) for N, of in reached.items() if math.isfinite(of(loss))}
+        if len(tokens) >= FEWEST:
+            trends.append(float(spearmanr(list(tokens), list(tokens.values())).statistic))
+            small, large = min(tokens), max(tokens)
+            lines.append(
+                f"loss {loss:.2f}: {tokens[small]:.3g} tokens at N = {small:,}, "
+                f"{tokens[large]:.3g} at N = {large:,}; rank correlation over {len(tokens)} sizes "
+                f"{trends[-1]:+.2f}"
+            )
+    holds = all(trend < 0 for trend in trends) if trends else None
+    return Claim("Larger models reach each loss in fewer tokens", lines, holds)
+
+
+def other_text(tables: Tables) -> Claim:
+    """Tell whether loss on other text falls with that on the test split (section 3.2.2)."""
+    last = _last(tables.evaluations, tables.of("model_size"))
+    wide = last.pivot_table(index="run", columns="corpus", values="loss")
+    lines, trends = [], []
+    for corpus in wide.columns.drop("test") if len(wide) >= FEWEST else []:
+        offset = wide[corpus] - wide["test"]
+        trends.append(float(spearmanr(wide["test"], wide[corpus]).statistic))
+        slope = np.polyfit(wide["test"], wide[corpus], 1)[0]
+        lines.append(
+            f"{corpus}: offset {offset.mean():+.3f} nats, standard deviation {offset.std():.3f} "
+            f"over {len(wide)} runs; slope {slope:.2f}, rank correlation {trends[-1]:+.2f}"
+        )
+    holds = all(trend > 0.9 for trend in trends) if trends else None
+    return Claim("Loss on other text falls with loss on the test split", lines, holds)
+
+
+def positions(tables: Tables) -> Claim:
+    """Tell whether loss falls along the context, and more so for larger models (appendix D.5)."""
+    sizes = tables.of("model_size").drop_duplicates("N")
+    last = _last(tables.positions, sizes)
+    last = last[last["corpus"] == "test"]
+    drops: dict[int, float] = {}
+    lines = []
+    for run, N, n_ctx in zip(sizes["run"], sizes["N"], sizes["n_ctx"], strict=True):
+        of_run = last[last["run"] == run]
+        early = of_run.loc[of_run["position"].between(2, 5), "loss"].mean()
+        late = of_run.loc[of_run["position"] > n_ctx / 2, "loss"].mean()
+        if math.isfinite(early) and math.isfinite(late):
+            drops[int(N)] = float(early - late)
+            lines.append(
+                f"N = {N:,}: {early:.3f} nats at positions 2 to 5, {late:.3f} in the second half "
+                f"of {n_ctx}; falls by {early - late:.3f}"
+            )
+    if len(drops) < FEWEST:
+        return Claim("Loss falls with the position, faster for larger models", lines, None)
+    trend = float(spearmanr(list(drops), list(drops.values())).statistic)
+    lines.append(f"rank correlation of the fall with N: {trend:+.2f}")
+    holds = all(drop > 0 for drop in drops.values()) and trend > 0
+    return Claim("Loss falls with the position, faster for larger models", lines, holds)
+
+
+def batches(tables: Tables) -> Claim:
+    """Tell whether larger batches need fewer steps and more tokens (section 5.1, figure 18).
+
+    At each loss S = S_min + E_min / B is fitted to the steps S of the best rate for each batch B,
+    errors being relative; E = B S.
+    """
+    statement = "Larger batches reach a loss in fewer steps and more tokens"
+    runs = tables.of("batch_size")
+    lines: list[str] = []
+    seen: list[bool] = []
+    for N, of_size in runs.groupby("N"):
+        curves = {
+            (B, run): _reached(tables.curves[tables.curves["run"] == run], "step")
+            for B, run in zip(of_size["B"], of_size["run"], strict=True)
+        }
+        for loss in _levels(tables.curves[tables.curves["run"].isin(of_size["run"])]):
+            steps: dict[float, float] = {}
+            for (B, _), of in curves.items():
+                steps[B] = min(steps.get(B, math.inf), of(loss))
+            table = np.array(sorted((B, S) for B, S in steps.items() if math.isfinite(S)))
+            if len(table) < FEWEST:
+                continue
+            B, S = table.T
+            S_min, E_min = np.linalg.lstsq(
+                np.stack([np.ones_like(B), 1 / B], 1) / S[:, None], np.ones_like(S), rcond=None
+            )[0]
+            seen.append(bool((np.diff(S) < 0).all() and (np.diff(B * S) > 0).all()))
+            sound = S_min > 0 and E_min > 0
+            critical = f"B_crit {E_min / S_min:.3g} tokens" if sound else "not identified"
+            lines.append(
+                f"N = {N:,}, loss {loss:.2f}, B = {B[0]:.0f} to {B[-1]:.0f} tokens: "
+                f"steps {S[0]:.0f} to {S[-1]:.0f}, tokens {B[0] * S[0]:.3g} to "
+                f"{B[-1] * S[-1]:.3g}; S_min {S_min:.3g}, E_min {E_min:.3g}, {critical}"
+            )
+    return Claim(statement, lines, all(seen) if seen else None)
+
+
+def seeds(tables: Tables) -> Claim:
+    """Tell how far runs lie apart that differ in their seed alone (section 4.2: 0.02 nats)."""
+    alike = ["N", "n_ctx", "B", "lr", "tokens", "D", "dropout", "schedule", "d_model", "n_layer"]
+    columns = [column for column in alike if column in tables.runs]
+    lines, variances = [], []
+    for _, group in tables.runs.groupby(columns):
+        losses = group.drop_duplicates("seed")["test_loss"].dropna()
+        if len(losses) > 1:
+            variances.append(float(losses.var()))
+            lines.append(
+                f"N = {group['N'].iloc[0]:,}: standard deviation {losses.std():.4f} nats over "
+                f"{len(losses)} seeds"
+            )
+    if not variances:
+        return Claim("Seeds move the final loss by some 0.02 nats", [], None)
+    pooled = math.sqrt(float(np.mean(variances)))
+    lines.append(f"pooled: {pooled:.4f} nats; the paper has 0.02, and 0.05 in figure 22")
+    return Claim("Seeds move the final loss by some 0.02 nats", lines, pooled < 0.05)
+
+
+CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
+    sample_efficiency,
+    other_text,
+    positions,
+    batches,
+    seeds,
+)
+
+
+def _judge(tables: Tables) -> Callable[[Callable[[Tables], Claim]], Claim]:
+    return lambda claim: claim(tables)
+
+
+def _last(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each run's last step."""
+    table = table[table["run"].isin(runs["run"])]
+    return table[table["step"] == table.groupby("run")["step"].transform("max")]
+
+
+def _reached(curve: pd.DataFrame, column: str) -> Callable[[float], float]:
+    """Return the function that gives the steps or tokens at which a run first reaches a loss.
+
+    Between evaluations the logarithm of the amount is linear in the loss. It is infinite for a
+    loss that the run never reaches, or had reached when it was first evaluated.
+    """
+    curve = curve[curve["step"] > 0].sort_values("step").dropna(subset=["test_loss"])
+    amounts = np.log(curve[column].to_numpy(dtype=float))
+    least = np.minimum.accumulate(curve["test_loss"].to_numpy(dtype=float))
+
+    def reached(loss: float) -> float:
+        below = np.flatnonzero(least <= loss)
+        if not len(below) or below[0] == 0:
+            return math.inf
+        after = below[0]
+        share = (least[after - 1] - loss) / (least[after - 1] - least[after])
+        return float(np.exp(amounts[after - 1] + share * (amounts[after] - amounts[after - 1])))
+
+    return reached
+
+
+def _levels(curves: pd.DataFrame) -> Iterable[float]:
+    """Return losses, highest first, that most of the runs pass through."""
+    ends = curves.groupby("run")["test_loss"].agg(["first", "min"]).dropna()
+    if len(ends) < FEWEST:
+        return []
+    high, low = float(ends["first"].min()), float(ends["min"].median())
+    return [] if not low < high else [float(x) for x in np.linspace(high, low, LEVELS + 2)[1:-1]]
