@@ -13,6 +13,7 @@ from scaling_laws import config as configuration
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, drawable
 from scaling_laws.studies import grid
+from snakemake.logging import logger
 
 try:
     settings = configuration.validate(config)
@@ -28,6 +29,10 @@ ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}
 EVALUATION_CORPORA = ["test", *settings.corpora]
 TABLES = ["runs", "curves", "evaluations", "positions"]
 STUDIES = list(settings.studies)
+if workflow.is_main_process:
+    wanted = [study for run in RUNS.values() for study in run.studies]
+    counts = ", ".join(f"{study} {wanted.count(study)}" for study in STUDIES)
+    logger.info(f"Runs: {len(RUNS)} in all; by study: {counts or 'none is on'}")
 DRAWN_FIGURES = drawable(STUDIES, settings.fits.laws)
 SAMPLE_DUMPS = {
     "RS_2017-11": "<results>/sample/RS_2017-11.zst",
@@ -192,6 +197,19 @@ def get_gpus(wildcards):
 def get_training_memory(wildcards):
     """Return MB of main memory: PyTorch, and the run on the CPU, or its weights saved from GPUs."""
     return 2000 + RUNS[wildcards.run].memory // 1_000_000
+
+
+def get_evaluation_gpus(wildcards):
+    return min(RUNS[wildcards.run].gpus, 1)
+
+
+def get_evaluation_memory(wildcards):
+    """Return MB of main memory: PyTorch, and weights twice, as read and in the model."""
+    return 2000 + 8 * RUNS[wildcards.run].spec.N_total // 1_000_000
+
+
+def get_evaluation_device(wildcards, resources):
+    return "cuda" if resources.gpu else "cpu"
 
 
 def get_processes(wildcards, resources):

@@ -129,16 +129,19 @@ rule evaluate:
         "../../envs/train.yaml"
     threads: settings.training.threads
     resources:
-        mem_mb=2000,
+        gpu=get_evaluation_gpus,
+        mem_mb=get_evaluation_memory,
         runtime=60,
     params:
+        device=get_evaluation_device,
         options=options(settings.evaluation),
     message:
         "Evaluate {wildcards.run}"
     shell:
         "scaling-laws evaluate {input.tokens} --run {input.run} --model {input.model}"
         " --snapshots {input.snapshots} --losses {output.losses}"
-        " --positions {output.positions} --threads {threads} {params.options} &> {log}"
+        " --positions {output.positions} --threads {threads} --device {params.device}"
+        " {params.options} &> {log}"
 
 
 rule collect_study:

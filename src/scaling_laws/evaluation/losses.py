@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_model
 
 from scaling_laws.models.build import build
+from scaling_laws.models.device import found
 from scaling_laws.models.objective import Objective, sequence_losses
 from scaling_laws.models.processor import prepare_processor
 from scaling_laws.progress import track
@@ -33,6 +35,7 @@ def evaluate(
     positions: Path,
     tokens: int = 65_536,
     threads: int = 1,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> dict[str, object]:
     """Evaluate the weights of a run, and its snapshots, on a sample of every corpus.
 
@@ -47,12 +50,18 @@ def evaluate(
         positions: Parquet file: run, step, corpus, position (from 1), loss.
         tokens: Tokens of each corpus, spread evenly over it, or all where it has fewer.
         threads: CPU threads.
+        device: Where to compute; a GPU if there is one.
+
+    Raises:
+        InputError: When there is no such device.
     """
     torch.set_num_threads(threads)
-    prepare_processor()
+    place = torch.device(found(device))
+    if place.type == "cpu":
+        prepare_processor()
     facts = json.loads(run.read_text())
     spec = RunSpec.model_validate(facts["spec"])
-    network = build(spec)
+    network = build(spec).to(place)
     objective = Objective(network)
     weights = {int(path.stem): path for path in snapshots.glob("*.safetensors")}
     weights[facts["step"]] = model
@@ -66,7 +75,7 @@ def evaluate(
             load_model(network, weights[step])
             loaded = step
         sample = samples[corpus]
-        table = sequence_losses(objective, sample.sequences).double().numpy()
+        table = sequence_losses(objective, sample.sequences.to(place)).double().cpu().numpy()
         loss = float(table.mean())
         final[corpus] = round(loss, 4)  # the last step is evaluated last
         rows.append(

@@ -17,13 +17,12 @@ from scaling_laws.config import Config, load
 from scaling_laws.errors import InputError
 from scaling_laws.models.architecture import Kind
 from scaling_laws.models.build import build
+from scaling_laws.models.device import device_name, found
 from scaling_laws.models.objective import Objective
 from scaling_laws.models.processor import prepare_processor, product_precision
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 from scaling_laws.training.cost import fit_times, work
-from scaling_laws.training.distributed import found
-from scaling_laws.training.loop import device_name
 from scaling_laws.training.optim import optimizer
 from scaling_laws.training.spec import RunSpec
 

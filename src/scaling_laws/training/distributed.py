@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from scaling_laws.errors import InputError
+from scaling_laws.models.device import found
 from scaling_laws.models.objective import Objective
 
 
@@ -143,19 +143,6 @@ def restore_state(
         optim_state_dict=optimizer_state,
         options=state_dict.StateDictOptions(full_state_dict=True),
     )
-
-
-def found(device: str) -> str:
-    """Return "cpu" or "cuda": for "auto" CUDA where there is a GPU.
-
-    Raises:
-        InputError: When there is no such device.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device = cuda: PyTorch finds no GPU here")
-    return device
 
 
 @contextmanager

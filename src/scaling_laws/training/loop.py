@@ -21,6 +21,7 @@ from torch import Tensor
 
 from scaling_laws.errors import InputError
 from scaling_laws.models.build import build
+from scaling_laws.models.device import device_name
 from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
 from scaling_laws.models.processor import prepare_processor, product_precision
 from scaling_laws.output import atomic
@@ -349,11 +350,6 @@ class Training:
             "python": platform.python_version(),
             "machine": platform.machine(),
         }
-
-
-def device_name(device: torch.device) -> str:
-    """Return what computes: the GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _copy(folder: Path, output: Path) -> None:
