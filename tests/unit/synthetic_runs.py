@@ -10,7 +10,7 @@ import pandas as pd
 
 from scaling_laws.laws.fit import fit
 from scaling_laws.laws.forms import joint_law
-from scaling_laws.laws.paper import FLOP_PER_PF_DAY
+from scaling_laws.models.counts import FLOP_PER_PF_DAY
 
 ALPHA_N, N_C = 0.07, 4e13
 TOKENS, B = 4_000_000, 2048

@@ -23,6 +23,7 @@ def settings():
     """Return the settings of the demo, with the two studies that its laws are fitted to."""
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
     del settings["studies"]["batch_size"]
+    settings["training"]["tokens"] = 3_600_000
     return settings
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws.paper import FLOP_PER_PF_DAY
 from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, read_studies
+from scaling_laws.models.counts import FLOP_PER_PF_DAY
 
 EVALUATION_COLUMNS = ("run", "step", "corpus", "loss")
 

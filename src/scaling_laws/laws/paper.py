@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FLOP_PER_PF_DAY = 1e15 * 24 * 3600
-"""One PF-day in floating-point operations: 8.64e19 (section 1.3)."""
-
 
 @dataclass(frozen=True)
 class Constant:

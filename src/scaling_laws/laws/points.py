@@ -12,7 +12,7 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms import Array, Law
-from scaling_laws.laws.paper import FLOP_PER_PF_DAY
+from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.tables import read_table
 
 Exclusion = dict[str, str]

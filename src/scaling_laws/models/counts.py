@@ -7,6 +7,8 @@ from typing import Literal
 
 from scaling_laws.models.architecture import Architecture
 
+FLOP_PER_PF_DAY = 8.64e19  # 1e15 FLOP/s for a day
+
 Counting = Literal["non_embedding", "with_head", "total"]
 Convention = Literal["non_embedding", "attention", "head", "full", "chinchilla"]
 

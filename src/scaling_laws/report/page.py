@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES
 from scaling_laws.laws.forms import LAWS
-from scaling_laws.laws.paper import FLOP_PER_PF_DAY
+from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 from scaling_laws.report.comparison import (
     STATUS,

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from scaling_laws.config import Config, load, read_json, validate
 from scaling_laws.errors import InputError
+from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 from scaling_laws.studies.budget import parse_budget, propose
 from scaling_laws.studies.cost import Times, devices_of, measured, rated, run_seconds, wall_seconds
 from scaling_laws.studies.grid import Run, runs
 from scaling_laws.training.memory import training_memory
 
-FLOP_PER_PF_DAY = 8.64e19  # 1e15 FLOP/s for a day
 FEWEST_SIZES = 4  # of a power law with an interval worth its name
 MOST_EPOCHS = 4  # further ones are worth less than new data (Muennighoff et al. 2023)
 LONGEST_WARMUP = 0.5  # of the steps
