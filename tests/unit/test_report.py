@@ -227,7 +227,7 @@ def test_user_with_runs_only_gets_a_report(tmp_path: Path):
     results = synthetic.results(tmp_path)
     page = Page(write(results, tmp_path)[0].read_text())
     assert "Not in these results, and so not counted: links/links.parquet" in page.text
-    assert "Not drawn: fig01, fig02, fig04, fig06, fig08." in page.text
+    assert "Not drawn: fig01 (its file is missing); fig02 (its file is missing);" in page.text
     assert "config.yaml is not in these results." in page.text
 
 
@@ -248,6 +248,7 @@ def test_page_shows_nothing_of_a_study_that_was_turned_off(tmp_path: Path):
     page = Page(output.read_text())
     assert "Loss against data set size" not in page.text and "Figure 4" not in page.text
     assert "Figure 2" in page.text and "Documents of poems" not in page.text
+    assert "fig04 (study data_size, law L_ND off)" in page.text
     assert set(pd.read_csv(comparison)["law"]) == {"L(N)"}
 
 

@@ -83,8 +83,13 @@ FIGURES = {
 
 def drawable(studies: Collection[str], laws: Collection[str]) -> list[str]:
     """Return the figures that can be drawn from the tables of `studies` and the fits of `laws`."""
+    return [name for name in FIGURES if not lacking(name, studies, laws)]
+
+
+def lacking(name: str, studies: Collection[str], laws: Collection[str]) -> list[str]:
+    """Return the studies and laws that a figure needs and that are off, by their names."""
+    needs = FIGURES[name]
     return [
-        name
-        for name, needs in FIGURES.items()
-        if {*needs.studies} <= {*studies} and {*needs.laws} <= {*laws}
+        *(f"study {study}" for study in needs.studies if study not in studies),
+        *(f"law {law}" for law in needs.laws if law not in laws),
     ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from scaling_laws.config import validate
-from scaling_laws.figures import FIGURES, drawable
+from scaling_laws.figures import FIGURES, drawable, lacking
 from scaling_laws.laws.forms import LAWS
 
 
@@ -20,12 +20,14 @@ class Contents:
     Attributes:
         laws: Laws, in the order of the paper.
         figures: Figures, in the order of the paper.
+        off: What is off that a figure needs, by figure.
         shards: Crawl shards; None for all that are there.
         corpora: Corpora with token files; None for all that are there.
     """
 
     laws: Sequence[str] = tuple(LAWS)
     figures: Sequence[str] = tuple(FIGURES)
+    off: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shards: frozenset[str] | None = None
     corpora: frozenset[str] | None = None
 
@@ -46,6 +48,11 @@ def contents(results: Path) -> Contents:
     return Contents(
         laws=[law for law in LAWS if law in config.fits.laws],
         figures=drawable(config.studies, config.fits.laws),
+        off={
+            name: missing
+            for name in FIGURES
+            if (missing := lacking(name, config.studies, config.fits.laws))
+        },
         shards=frozenset(map(str, range(config.links.shards))),
         corpora=frozenset({"train", "test", *config.corpora}),
     )

@@ -77,7 +77,11 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
             status=STATUS,
             comparison=table.to_dict(orient="records"),
             figures=figures,
-            figures_absent=[name for name in FIGURES if name not in {f["name"] for f in figures}],
+            figures_absent={
+                name: ", ".join(shown.off.get(name, ["its file is missing"]))
+                for name in FIGURES
+                if name not in {figure["name"] for figure in figures}
+            },
             runs=runs.to_dict(orient="records"),
             outcomes=runs.outcome.value_counts().to_dict(),
             planned=_planned(results / "plan" / "runs.tsv", set(runs.run)),
