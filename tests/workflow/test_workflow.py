@@ -130,6 +130,22 @@ def test_the_losses_fall_as_models_learn(finished):
     assert (ends["first"] > 5.5).all() and (ends["last"] < 4.8).all()
 
 
+def test_every_study_has_its_runs_and_no_table_misses_a_value(finished):
+    tables = finished / RESULTS / "tables"
+    runs = pd.read_parquet(tables / "runs.parquet")
+    wanted = {study for names in runs["study"] for study in names}
+    assert wanted == set(CONFIG["studies"])
+    assert set(runs["architecture"]) == {"transformer", "lstm", "universal"}
+    for name in ("runs", "curves", "evaluations", "positions"):
+        table = pd.read_parquet(tables / f"{name}.parquet")
+        # A batch in one part has no smaller gradient.
+        missing = table.drop(columns="grad_sq_small", errors="ignore").isna().sum()
+        assert not missing.any(), (name, missing[missing > 0])
+        assert set(table["run"]) == set(runs["run"])
+    corpora = pd.read_parquet(tables / "evaluations.parquet").groupby("run")["corpus"].nunique()
+    assert set(corpora) == {5}
+
+
 def test_every_link_has_one_outcome_and_every_fault_its_own(finished):
     results = finished / RESULTS
     links = pd.read_parquet(results / "links/links.parquet")
