@@ -597,6 +597,8 @@ def load(files: Sequence[Path]) -> Config:
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: not YAML ({reason})") from None
+        if settings is None:  # nothing but comments
+            continue
         if not isinstance(settings, dict):
             raise InputError(f"{path}: found {type(settings).__name__}, expected keys and values")
         _merge(merged, settings)

@@ -89,6 +89,36 @@ def test_tokens_of_another_vocabulary_are_refused(folder, tmp_path):
         run(folder, tmp_path, vocab_size=65)
 
 
+def test_a_spec_of_another_way_of_training_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match=r"training_version = 1; this code trains as of \d"):
+        run(folder, tmp_path, training_version=1)
+
+
+def test_weights_and_facts_that_are_not_of_the_run_are_refused_by_name(folder, tmp_path):
+    run(folder, tmp_path, steps=8)
+    run(folder, tmp_path / "other", steps=8, d_model=8, d_ff=32)
+
+    def evaluated(model=tmp_path / "model.safetensors", facts=tmp_path / "run.json"):
+        evaluate(
+            [folder / "test.bin"],
+            run=facts,
+            model=model,
+            snapshots=tmp_path / "snapshots",
+            losses=tmp_path / "evaluation.parquet",
+            positions=tmp_path / "positions.parquet",
+        )
+
+    (tmp_path / "noise").write_bytes(b"noise" * 100)
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(InputError, match="not the weights of transformer-2x16-"):
+        evaluated(model=tmp_path / "other/model.safetensors")
+    with pytest.raises(InputError, match="noise: not a safetensors file"):
+        evaluated(model=tmp_path / "noise")
+    for name, said in (("empty.json", "no 'spec'"), ("noise", "Expecting value")):
+        with pytest.raises(InputError, match=rf"not the run\.json of a run \({said}"):
+            evaluated(facts=tmp_path / name)
+
+
 def test_evaluation_gives_losses_of_weights_and_snapshots_by_corpus_and_position(folder, tmp_path):
     _, facts = run(folder, tmp_path, snapshots=2)
     write_tokens(tmp_path / "noise.bin", np.random.default_rng(1).integers(0, 64, 500), documents=5)

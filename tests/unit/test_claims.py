@@ -112,10 +112,36 @@ def test_too_few_runs_tell_nothing():
         assert claim(one).holds is None
 
 
+def write(folder, tables):
+    (folder / "tables").mkdir()
+    for name, table in tables._asdict().items():
+        table.to_parquet(folder / f"tables/{name}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"N": [1000.0, None, 2.0, 3.0]}, r"runs\.parquet: row 2: N is empty"),
+        ({"N": ["a", "b", "c", "d"]}, r"runs\.parquet: column N holds 'a', expected numbers"),
+        ({"outcome": ["diverged"] * 4}, r"runs\.parquet: every run diverged"),
+    ],
+)
+def test_tables_that_cannot_be_are_refused_by_column(tmp_path, change, said):
+    tables = sizes()
+    write(tmp_path, tables._replace(runs=tables.runs.assign(**change)))
+    with pytest.raises(InputError, match=said):
+        claims(tmp_path)
+
+
+def test_a_table_of_no_runs_is_not_one_of_diverged_ones(tmp_path):
+    tables = sizes()
+    write(tmp_path, tables._replace(runs=tables.runs.head(0)))
+    with pytest.raises(InputError, match=r"runs\.parquet: no run; expected some"):
+        claims(tmp_path)
+
+
 def test_the_command_prints_every_claim_of_a_results_folder(tmp_path, capsys):
-    for name, table in sizes()._asdict().items():
-        (tmp_path / "tables").mkdir(exist_ok=True)
-        table.to_parquet(tmp_path / f"tables/{name}.parquet")
+    write(tmp_path, sizes())
     claims(tmp_path)
     said = capsys.readouterr().out
     assert "Larger models reach each loss in fewer tokens: holds" in said

@@ -99,7 +99,7 @@ def test_hours_and_money_are_those_of_the_hardware(here):
 
 def test_jobs_share_devices_the_longest_first():
     assert wall_seconds([(3, 1), (3, 1), (2, 1), (2, 1), (2, 1)], 2) == 7
-    assert wall_seconds([(5, 4), (1, 1)], 2) == 6
+    assert wall_seconds([(5, 4), (1, 1)], 2) == 11
     assert wall_seconds([(5, 1)], 3) == 5
 
 
@@ -125,7 +125,25 @@ def rates(here, startup=3.0):
     return path
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no", '{"times": 3, "startup_seconds": 1}'])
+ONES = [1e-3] * 8
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "no", '{"times": 3, "startup_seconds": 1}']
+    + [
+        json.dumps({"startup_seconds": startup, "times": {"transformer": times, "lstm": ONES}})
+        for startup, times in (
+            (-5, ONES),
+            (float("nan"), ONES),
+            (1, [1, 2]),
+            (1, [0] * 8),
+            (1, [-1, *ONES[1:]]),
+            (1, [float("nan"), *ONES[1:]]),
+            (1, [1e300] * 8),
+        )
+    ],
+)
 def test_rates_that_are_none_are_refused(here, text):
     (here / "rates.json").write_text(text)
     with pytest.raises(InputError, match=r"rates\.json: not what `scaling-laws calibrate` writes"):
@@ -176,8 +194,9 @@ def test_a_proposed_grid_spends_its_budget_and_is_well_posed(here, budget):
     if unit == "FLOP":
         assert 0.9 * amount < found["FLOP"] <= amount
     else:
-        foretold = float(re.search(r"foretold to take ([\d.]+) min", out.read_text())[1])
-        assert 0.95 * amount < 60 * foretold <= 1.01 * amount
+        said = re.search(r"foretold to take ([\d.]+) (min|h):", out.read_text())
+        foretold = float(said[1]) * {"min": 60, "h": 3600}[said[2]]
+        assert 0.95 * amount < foretold <= 1.01 * amount
     sizes = sorted({run.spec.N for run in table.values() if "model_size" in run.studies})
     assert len(sizes) >= 5 and sizes[0] == 768 and sizes[-1] > 30 * sizes[0]
     subsets = {run.spec.data_tokens for run in table.values() if "data_size" in run.studies}
@@ -210,7 +229,7 @@ def test_sizes_of_the_ladder_grow_by_some_two_times():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"training": {"data_tokens": 100_000}}, "runs see their data more than 4 times, up to 36"),
+        ({"training": {"data_tokens": 100_000}}, "runs see their data more than 4 times, up to 28"),
         ({"training": {"data_tokens": 2_000_000}}, "runs overfit by equation 4.4"),
         ({"training": {"warmup": "60%"}}, "runs warm up for more than half of their steps"),
         (
@@ -249,3 +268,53 @@ def test_an_overlay_that_is_wrong_is_refused_by_name(here, text, said):
         plan(configfile=[Path("config/bad.yaml")])
     with pytest.raises(InputError, match=r"config/none\.yaml: no such file"):
         plan(configfile=[Path("config/none.yaml")])
+
+
+def test_a_proposal_repeats_the_tokens_that_there_are_four_times_at_most(here):
+    (here / "results/tokens").mkdir(parents=True)
+    (here / "results/tokens/train.json").write_text('{"tokens": 2000000}')
+    table = planned(here, budget="1e14FLOP", overlay=here / "o.yaml")
+    assert table["data_tokens"].max() == 2_000_000
+    assert 2_000_000 < table["tokens"].max() <= 8_000_000
+    config = load([Path("o.yaml")])
+    (here / "results-budget/tokens").mkdir(parents=True)
+    (here / "results-budget/tokens/train.json").write_text('{"tokens": 1000000}')
+    (problem, *_) = problems(config, runs(config))
+    assert problem.startswith("runs want 2,000,000 distinct tokens, and the training split in resu")
+
+
+def test_a_budget_beyond_all_grids_is_spent_as_far_as_it_goes(here, capsys):
+    table = planned(here, budget="1e30FLOP", overlay=here / "o.yaml")
+    assert table["N"].max() == 12 * LADDER[-1][0] * LADDER[-1][1] ** 2
+    assert "note: the training split must have" in capsys.readouterr().out
+
+
+def test_an_overlay_of_comments_alone_changes_nothing(here):
+    Path("config/empty.yaml").write_text("# nothing\n")
+    assert load([Path("config/empty.yaml")]) == load([])
+
+
+def test_a_proposal_says_on_which_overlays_it_lies(here):
+    out = Path("config/mine.yaml")
+    planned(here, "ci.yaml", budget="1e13FLOP", overlay=out)
+    second = out.read_text().splitlines()[1]
+    assert second == "# snakemake --cores all --configfile config/ci.yaml config/mine.yaml"
+    again = planned(here, "ci.yaml", "mine.yaml")
+    assert set(again["vocab_size"]) == {512} and again["C_full"].sum() <= 1e13
+
+
+def test_a_proposal_overwrites_nothing_but_another(here):
+    before = Path("config.yaml").read_text()
+    with pytest.raises(InputError, match=r"config\.yaml: a file that was not proposed; name"):
+        plan(configfile=[], budget="1e13FLOP", overlay=Path("config.yaml"))
+    assert Path("config.yaml").read_text() == before
+    for budget in ("1e13FLOP", "1e14FLOP"):
+        plan(configfile=[], budget=budget, overlay=Path("o.yaml"))
+    assert "1e14FLOP" in Path("o.yaml").read_text()
+    with pytest.raises(InputError, match="config: a folder; expected a file's name"):
+        plan(configfile=[], budget="1e13FLOP", overlay=Path("config"))
+
+
+def test_hours_of_a_gpu_for_runs_on_the_processor_are_named(here):
+    config = load([Path("config", overlay(here, "h.yaml", {"hardware": {"tflops": 100}}))])
+    assert any("training.gpus is 0" in line for line in problems(config, runs(config)))

@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model
+from torch import nn
 
+from scaling_laws.errors import InputError
 from scaling_laws.models.build import build
 from scaling_laws.models.device import found
 from scaling_laws.models.objective import Objective, sequence_losses
@@ -53,18 +56,17 @@ def evaluate(
         device: Where to compute; a GPU if there is one.
 
     Raises:
-        InputError: When there is no such device.
+        InputError: When there is no such device, or a file is not what it should be.
     """
     torch.set_num_threads(threads)
     place = torch.device(found(device))
     if place.type == "cpu":
         prepare_processor()
-    facts = json.loads(run.read_text())
-    spec = RunSpec.model_validate(facts["spec"])
+    spec, last = _facts(run)
     network = build(spec).to(place)
     objective = Objective(network)
     weights = {int(path.stem): path for path in snapshots.glob("*.safetensors")}
-    weights[facts["step"]] = model
+    weights[last] = model
     samples = {path.stem: Sample(TokenStream(path), tokens, spec.n_ctx) for path in corpora}
     rows, places = [], []
     final: dict[str, object] = {}
@@ -72,7 +74,7 @@ def evaluate(
     loaded = None
     for step, corpus in track(work, f"{spec.name}: evaluations", len(work)):
         if loaded != step:
-            load_model(network, weights[step])
+            _load(network, weights[step], spec)
             loaded = step
         sample = samples[corpus]
         table = sequence_losses(objective, sample.sequences.to(place)).double().cpu().numpy()
@@ -96,6 +98,34 @@ def evaluate(
     columns = ["run", "step", "corpus", "position", "loss"]
     write_table(pd.concat(places)[columns], positions)
     return final
+
+
+def _facts(run: Path) -> tuple[RunSpec, int]:
+    """Return the spec of a run and the step of its weights.
+
+    Raises:
+        InputError: When the file does not tell.
+    """
+    try:
+        facts = json.loads(run.read_text())
+        return RunSpec.model_validate(facts["spec"]), int(facts["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise InputError(f"{run}: not the run.json of a run ({reason})") from None
+
+
+def _load(network: nn.Module, weights: Path, spec: RunSpec) -> None:
+    """Fill a model with weights.
+
+    Raises:
+        InputError: When the file is damaged, or they are another model's.
+    """
+    try:
+        load_model(network, weights)
+    except SafetensorError as error:
+        raise InputError(f"{weights}: not a safetensors file ({error})") from None
+    except RuntimeError:
+        raise InputError(f"{weights}: not the weights of {spec.name}") from None
 
 
 class Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,15 +59,21 @@ def claims(results: Path) -> None:
         InputError: If a table is missing.
     """
     folder = results / "tables"
-    runs = read_table(folder / "runs.parquet", RUNS)
+    runs = _read(folder / "runs.parquet", RUNS, ("n_ctx", "N", "B", "lr", "seed"))
+    sound = runs["outcome"] != "diverged"
+    if not sound.any():
+        found = "every run diverged" if len(runs) else "no run"
+        raise InputError(f"{folder / 'runs.parquet'}: {found}; expected some that finished")
     tables = Tables(
-        runs[runs["outcome"] != "diverged"],
-        read_table(folder / "curves.parquet", ("run", "step", "tokens", "test_loss")),
-        read_table(folder / "evaluations.parquet", ("run", "step", "corpus", "loss")),
-        read_table(folder / "positions.parquet", ("run", "step", "corpus", "position", "loss")),
+        runs[sound],
+        _read(folder / "curves.parquet", ("run", "step", "tokens", "test_loss"), ("step",)),
+        _read(folder / "evaluations.parquet", ("run", "step", "corpus", "loss"), ("step",)),
+        _read(
+            folder / "positions.parquet",
+            ("run", "step", "corpus", "position", "loss"),
+            ("step", "position"),
+        ),
     )
-    if tables.runs.empty:
-        raise InputError(f"{folder / 'runs.parquet'}: every run diverged")
     console = Console(highlight=False, soft_wrap=True)
     words = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "too few runs to tell"}
     for claim in map(_judge(tables), CLAIMS):
@@ -204,6 +210,24 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     batches,
     seeds,
 )
+
+
+def _read(path: Path, columns: Sequence[str], full: Sequence[str]) -> pd.DataFrame:
+    """Return a table whose columns `full` are numbers without a gap, and its losses numbers.
+
+    Raises:
+        InputError: When it is none.
+    """
+    table = read_table(path, columns)
+    for name in [*full, *(name for name in columns if name.endswith("loss"))]:
+        if len(table) and not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(
+                f"{path}: column {name} holds {table[name].iloc[0]!r}, expected numbers"
+            )
+        if name in full and table[name].isna().any():
+            row = int(table[name].isna().to_numpy().argmax()) + 1
+            raise InputError(f"{path}: row {row}: {name} is empty")
+    return table
 
 
 def _judge(tables: Tables) -> Callable[[Callable[[Tables], Claim]], Claim]:

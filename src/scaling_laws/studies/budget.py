@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from scaling_laws.config import Config, validate
 from scaling_laws.errors import InputError
-from scaling_laws.studies.cost import Times, devices_of, run_seconds, wall_seconds
+from scaling_laws.studies.cost import (
+    Times,
+    devices_of,
+    duration,
+    run_seconds,
+    tokens_there,
+    wall_seconds,
+)
 from scaling_laws.studies.grid import Run, runs
 
 # (n_layer, d_model): each has some two times the N of the one before
@@ -40,6 +49,9 @@ LADDER = (
 )
 FEWEST_SIZES = 5
 FEWEST_STEPS = 200
+MOST_STEPS = 10**9
+PROPOSED = "# Proposed by"  # begins each proposal
+MOST_EPOCHS = 4  # further ones are worth less than new data (Muennighoff et al. 2023)
 TOKENS_PER_PARAMETER = 20  # of the largest model: compute-efficient (Hoffmann et al. 2022)
 SUBSETS = 6  # of the data size study, in factors of two
 LARGEST_SUBSET = 8  # times smaller than what a run processes, so that it is seen several times
@@ -75,12 +87,17 @@ class Proposal(NamedTuple):
     spent: float
     unit: str
 
-    def text(self, budget: str) -> str:
-        """Return the overlay as YAML."""
-        foretold = f"{self.spent:.3g} FLOP" if self.unit == "FLOP" else f"{self.spent / 60:.3g} min"
+    def text(self, budget: str, files: Sequence[Path]) -> str:
+        """Return the overlay as YAML.
+
+        Args:
+            budget: What it was proposed for.
+            files: Overlays that it lies on, and its own file.
+        """
+        foretold = f"{self.spent:.3g} FLOP" if self.unit == "FLOP" else duration(self.spent)
         head = (
-            f"# Proposed by `scaling-laws plan --budget {budget}`, foretold to take {foretold}:\n"
-            "# snakemake --cores all --configfile THIS FILE\n"
+            f"{PROPOSED} `scaling-laws plan --budget {budget}`, foretold to take {foretold}:\n"
+            f"# snakemake --cores all --configfile {' '.join(map(str, files))}\n"
         )
         return head + yaml.safe_dump(
             self.overlay, sort_keys=False, width=100, default_flow_style=None
@@ -92,7 +109,9 @@ def propose(config: Config, budget: Budget, times: Times | None) -> Proposal:
 
     All sizes of a ladder from 768 parameters on process the same number of tokens; the largest is
     the one that gets some 20 tokens a parameter. A size next to the middle is trained on nested
-    subsets of the data. Batch, context, vocabulary and rates stay those of the configuration.
+    subsets of the data. Where the training split is encoded already, its tokens are the distinct
+    ones that there are, and none is seen more than four times. Batch, context, vocabulary and
+    rates stay those of the configuration.
 
     Raises:
         InputError: When it buys fewer than five sizes, or nothing tells how long an update takes.
@@ -103,7 +122,13 @@ def propose(config: Config, budget: Budget, times: Times | None) -> Proposal:
             "`scaling-laws calibrate` and give its file as --rates"
         )
 
+    batch_tokens = config.training.batch_sequences * config.training.n_ctx
+    there = tokens_there(config)
+    most = MOST_STEPS if there is None else MOST_EPOCHS * there // batch_tokens
+
     def spent(sizes: int, steps: int) -> float:
+        if steps > most:
+            return math.inf
         table = _grid(config, sizes, steps)[1]
         if budget.unit == "FLOP":
             return sum(run.spec.C(run.spec.steps, "full") for run in table.values())
@@ -114,7 +139,6 @@ def propose(config: Config, budget: Budget, times: Times | None) -> Proposal:
     best: tuple[int, int] | None = None
     for sizes in range(FEWEST_SIZES, len(LADDER) + 1):
         steps = _most_steps(partial(_within, budget.amount, spent, sizes))
-        batch_tokens = config.training.batch_sequences * config.training.n_ctx
         n_layer, d_model = LADDER[sizes - 1]
         enough = steps * batch_tokens >= TOKENS_PER_PARAMETER * 12 * n_layer * d_model**2
         if steps and (best is None or enough):
@@ -154,7 +178,9 @@ def _grid(config: Config, sizes: int, steps: int) -> tuple[dict[str, Any], dict[
         {"n_layer": n_layer, "d_model": d_model, "n_head": max(1, d_model // 32)}
         for n_layer, d_model in LADDER[:sizes]
     ]
-    subsets = [tokens // LARGEST_SUBSET // 2**power for power in reversed(range(SUBSETS))]
+    there = tokens_there(config)
+    largest = min(tokens, there or tokens) // LARGEST_SUBSET
+    subsets = [largest // 2**power for power in reversed(range(SUBSETS))]
     subsets = [number for number in subsets if number > config.training.n_ctx]
     off: dict[str, Any] = dict.fromkeys(config.studies)
     no_laws: dict[str, Any] = dict.fromkeys(config.fits.laws)
@@ -179,9 +205,10 @@ def _grid(config: Config, sizes: int, steps: int) -> tuple[dict[str, Any], dict[
         "L_C": ["model_size"],
     }
     laws["L_ND"] = [*studies]
+    distinct = {"data_tokens": there} if there is not None and tokens > there else {}
     overlay = {
         "results": "results-budget",
-        "training": {"tokens": tokens},
+        "training": {"tokens": tokens, **distinct},
         "studies": {**off, **studies},
         "fits": {"laws": {**no_laws, **laws}},
     }

@@ -14,10 +14,12 @@ import numpy as np
 from scaling_laws.config import Config, Hardware
 from scaling_laws.errors import InputError
 from scaling_laws.studies.grid import Run
-from scaling_laws.training.cost import work
+from scaling_laws.training.cost import PARTS, work
 from scaling_laws.training.spec import RunSpec
 
 STEP_TO_FORWARD = 3  # the backward pass costs two forward passes
+KINDS = ("transformer", "lstm")
+LONGEST = 1e6  # seconds that a part of an update may be said to take
 STARTUP_SECONDS = 4.0  # of a process that trains or evaluates, where nobody has measured it
 
 
@@ -41,9 +43,13 @@ def measured(path: Path) -> Times:
     """
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
-        times = {kind: np.array(values, dtype=float) for kind, values in facts["times"].items()}
+        times = {kind: np.array(facts["times"][kind], dtype=float) for kind in KINDS}
         startup = float(facts["startup_seconds"])
-        known = {"transformer", "lstm"} <= set(times)
+        known = all(
+            part.shape == (PARTS,) and 0 < part.sum() < LONGEST and part.min() >= 0
+            for part in times.values()
+        )
+        known = known and 0 <= startup < LONGEST
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `scaling-laws calibrate` writes it") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -75,6 +81,12 @@ def devices_of(config: Config) -> int:
     return max(1, len(os.sched_getaffinity(0)) // config.training.threads)
 
 
+def tokens_there(config: Config) -> int | None:
+    """Return the tokens of the training split in the results folder; None before it is encoded."""
+    path = Path(config.results, "tokens/train.json")
+    return int(json.loads(path.read_text())["tokens"]) if path.is_file() else None
+
+
 def run_seconds(run: Run, config: Config, times: Times) -> float:
     """Return the wall seconds of a run's training and evaluation, on the devices that it takes.
 
@@ -93,12 +105,21 @@ def wall_seconds(jobs: Iterable[tuple[float, int]], devices: int) -> float:
     """Return how long jobs take on devices, the longest of them begun first.
 
     Args:
-        jobs: Seconds and devices of each; a job of more devices than there are takes all.
+        jobs: Seconds and devices of each; one of more devices than there are takes all of them,
+            for as much longer.
         devices: How many there are.
     """
     free = [0.0] * devices
     for seconds, wanted in sorted(jobs, reverse=True):
         taken = [heapq.heappop(free) for _ in range(min(max(wanted, 1), devices))]
+        lasts = seconds * max(wanted, 1) / len(taken)
         for _ in taken:
-            heapq.heappush(free, max(taken) + seconds)
+            heapq.heappush(free, max(taken) + lasts)
     return max(free)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the unit that suits them."""
+    if seconds < 5400:
+        return f"{seconds / 60:.3g} min"
+    return f"{seconds / 3600:.3g} h" if seconds < 2 * 86400 else f"{seconds / 86400:.3g} days"

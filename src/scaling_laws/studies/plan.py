@@ -13,13 +13,21 @@ from scaling_laws.config import Config, load, read_json, validate
 from scaling_laws.errors import InputError
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
-from scaling_laws.studies.budget import parse_budget, propose
-from scaling_laws.studies.cost import Times, devices_of, measured, rated, run_seconds, wall_seconds
+from scaling_laws.studies.budget import MOST_EPOCHS, PROPOSED, parse_budget, propose
+from scaling_laws.studies.cost import (
+    Times,
+    devices_of,
+    duration,
+    measured,
+    rated,
+    run_seconds,
+    tokens_there,
+    wall_seconds,
+)
 from scaling_laws.studies.grid import Run, runs
 from scaling_laws.training.memory import training_memory
 
 FEWEST_SIZES = 4  # of a power law with an interval worth its name
-MOST_EPOCHS = 4  # further ones are worth less than new data (Muennighoff et al. 2023)
 LONGEST_WARMUP = 0.5  # of the steps
 WIDTH = 120  # characters of the table, also where nobody looks at a terminal
 
@@ -47,7 +55,7 @@ def plan(
         rates: What `scaling-laws calibrate` has measured on the machine that will train.
         budget: Wall time from the first page to the report, such as 90min or 2h, on
             hardware.devices, or training compute such as 1e18FLOP, with attention and head.
-        overlay: YAML file to write the proposal to.
+        overlay: YAML file to write the proposal to; one that was not proposed is never overwritten.
 
     Raises:
         InputError: When the settings are wrong, no study is on, or the budget buys too little.
@@ -57,9 +65,15 @@ def plan(
     times = measured(rates) if rates else rated(config.hardware)
     if budget is not None:
         proposal = propose(config, parse_budget(budget), times)
+        _require_free(overlay)
         with atomic(overlay) as partial:
-            partial.write_text(proposal.text(budget))
+            partial.write_text(proposal.text(budget, [*(configfile or []), overlay]))
+        there = tokens_there(config)
         config = load([*(configfile or []), overlay])
+        if by_hand and there is None:
+            most = max(run.spec.data_tokens for run in runs(config).values())
+            note = f"the training split must have {most:,} tokens; how many it has is not known yet"
+            Console(highlight=False, soft_wrap=True).print(f"[yellow]note:[/] {note}")
     table = runs(config)
     if not table:
         raise InputError("studies: all are off, so there is no run to plan")
@@ -71,6 +85,14 @@ def plan(
         _show(config, table, rows, times is not None)
     found = {"runs": len(rows), "FLOP": float(rows["C_full"].sum())}
     return found | ({"overlay": str(overlay)} if budget is not None else {})
+
+
+def _require_free(overlay: Path) -> None:
+    """Check that a proposal overwrites nothing but another one."""
+    if overlay.is_dir():
+        raise InputError(f"--overlay {overlay}: a folder; expected a file's name")
+    if overlay.is_file() and not overlay.read_text().startswith(PROPOSED):
+        raise InputError(f"--overlay {overlay}: a file that was not proposed; name another one")
 
 
 def _row(name: str, run: Run, config: Config, times: Times | None) -> dict[str, object]:
@@ -113,6 +135,17 @@ def problems(config: Config, table: dict[str, Run]) -> Iterator[str]:
                 f"{law}: {len(values)} values of {of} in {', '.join(studies)}; a fit needs "
                 f"{FEWEST_SIZES}, and its interval more"
             )
+    there, wanted = tokens_there(config), max(run.spec.data_tokens for run in table.values())
+    if there is not None and wanted > there:
+        yield (
+            f"runs want {wanted:,} distinct tokens, and the training split in {config.results} has "
+            f"{there:,}; add text, or lower training.data_tokens"
+        )
+    if config.hardware.tflops and not any(run.gpus for run in table.values()):
+        yield (
+            "hardware.tflops is given, and training.gpus is 0: the runs are trained on the "
+            "processor, and the hours are not theirs"
+        )
     specs = [run.spec for name, run in table.items() if "data_size" not in run.studies]
     epochs = {spec.name: spec.steps * spec.batch_tokens / spec.data_tokens for spec in specs}
     repeated = [spec for spec in specs if epochs[spec.name] > MOST_EPOCHS]
@@ -129,6 +162,7 @@ def problems(config: Config, table: dict[str, Run]) -> Iterator[str]:
             f"{len(limited)} runs overfit by equation 4.4, D < 5e3 N^0.74, up to N = {largest.N:,} "
             f"on D = {largest.data_tokens:,}"
         )
+    specs = [run.spec for run in table.values()]
     slow = [s for s in specs if s.warmup_steps > LONGEST_WARMUP * s.steps]
     if slow:
         yield f"{len(slow)} runs warm up for more than half of their steps, such as {slow[0].name}"
@@ -164,11 +198,11 @@ def _show(config: Config, table: dict[str, Run], rows: pd.DataFrame, timed: bool
     if timed:
         devices = devices_of(config)
         jobs = list(zip(rows["hours"] * 3600, rows["gpus"].clip(lower=1), strict=True))
-        wall = _duration(wall_seconds(jobs, devices))
+        wall = duration(wall_seconds(jobs, devices))
         longest = rows.sort_values("hours").iloc[-1]
-        console.print(f"runs on {devices} devices at a time: {wall}")
+        console.print(f"all runs, {devices} at a time: {wall}")
         console.print(
-            f"critical path: {longest['run']}, {_duration(float(longest['hours']) * 3600)}"
+            f"critical path: {longest['run']}, {duration(float(longest['hours']) * 3600)}"
         )
     else:
         console.print(
@@ -195,9 +229,3 @@ def _largest(config: Config, table: dict[str, Run]) -> str:
     return f"largest run that one device of {memory:g} GB holds: {largest.name}, {needs:.3g} GB" + (
         f"; {beyond} runs do not fit one" if beyond else ""
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 5400:
-        return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:.3g} h" if seconds < 2 * 86400 else f"{seconds / 86400:.3g} days"

@@ -11,6 +11,8 @@ from scipy.optimize import nnls
 from scaling_laws.models.counts import training_flop_per_token
 from scaling_laws.training.spec import RunSpec
 
+PARTS = 8  # of an update's work
+
 
 def work(spec: RunSpec) -> npt.NDArray[np.float64]:
     """Return what one update does, each to be weighed with a time of its own.

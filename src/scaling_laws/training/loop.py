@@ -33,7 +33,7 @@ from scaling_laws.training.distributed import World, full, restore_state, whole_
 from scaling_laws.training.noise_scale import SquaredNorms
 from scaling_laws.training.optim import optimizer
 from scaling_laws.training.schedule import learning_rate
-from scaling_laws.training.spec import RunSpec
+from scaling_laws.training.spec import TRAINING_VERSION, RunSpec
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,11 @@ def train(
         InputError: When the token files do not fit the spec, or a checkpoint is damaged or not of
             this run.
     """
+    if spec.training_version != TRAINING_VERSION:
+        raise InputError(
+            f"--spec: training_version = {spec.training_version}; this code trains as of "
+            f"{TRAINING_VERSION}"
+        )
     torch.set_num_threads(threads)
     stream = TokenStream(tokens, spec.data_tokens, spec.data_seed)
     held_out = TokenStream(test)
