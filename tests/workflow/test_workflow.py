@@ -279,7 +279,7 @@ def test_another_learning_rate_reruns_that_study_and_what_uses_it(copy):
 
 
 def test_one_run_is_made_again_alone_and_the_same(copy):
-    (run,) = (copy / RESULTS / "runs").glob("transformer-2x12-*")
+    (run,) = (copy / RESULTS / "runs").glob("transformer-2x16-*")
     weights = (run / "model.safetensors").read_bytes()
     shutil.rmtree(run)
     target = f"{RESULTS}/runs/{run.name}/curve.parquet"
