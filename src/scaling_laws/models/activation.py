@@ -32,7 +32,7 @@ def gelu(x: Tensor) -> Tensor:
 class _GELU(Function):
     """x s with s = sigmoid(z), whose gradient is s (1 + x z' (1 - s)).
 
-    It keeps x alone: to work s out again costs less than to write and read it.
+    It keeps x alone and works s out again, so that a step needs no more memory than PyTorch's.
     """
 
     @staticmethod
