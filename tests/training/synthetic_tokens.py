@@ -51,6 +51,17 @@ def counting_tokens(folder: Path, train=10_000, test=2_000) -> Path:
     return folder
 
 
+def evaluated(out: Path) -> dict[str, Path]:
+    """Return the files of `evaluate` for a folder of outputs of `train`."""
+    return {
+        "run": out / "run.json",
+        "model": out / "model.safetensors",
+        "snapshots": out / "snapshots",
+        "losses": out / "evaluation.parquet",
+        "positions": out / "positions.parquet",
+    }
+
+
 def outputs(folder: Path, out: Path) -> dict[str, Path]:
     """Return the files of `train` for token files in a folder and a folder of outputs."""
     return {

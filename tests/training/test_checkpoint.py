@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from synthetic_tokens import SPEC, counting_tokens, outputs
+from synthetic_tokens import SPEC, counting_tokens, evaluated, outputs
 
 from scaling_laws.errors import InputError
 from scaling_laws.evaluation.losses import evaluate
@@ -40,15 +40,7 @@ def folder(tmp_path_factory):
 
 def run(folder, out, seconds=600.0, spec=LONG):
     train(spec=spec, **outputs(folder, out), checkpoint_minutes=seconds / 60)
-    evaluate(
-        [folder / "test.bin"],
-        run=out / "run.json",
-        model=out / "model.safetensors",
-        snapshots=out / "snapshots",
-        losses=out / "evaluation.parquet",
-        positions=out / "positions.parquet",
-        tokens=1000,
-    )
+    evaluate([folder / "test.bin"], **evaluated(out), tokens=1000)
 
 
 def start(folder, out, seconds):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from synthetic_tokens import SPEC, counting_tokens, outputs, write_tokens
+from synthetic_tokens import SPEC, counting_tokens, evaluated, outputs, write_tokens
 
 from scaling_laws.errors import InputError
 from scaling_laws.evaluation.losses import clustered_error, evaluate
@@ -98,39 +98,24 @@ def test_weights_and_facts_that_are_not_of_the_run_are_refused_by_name(folder, t
     run(folder, tmp_path, steps=8)
     run(folder, tmp_path / "other", steps=8, d_model=8, d_ff=32)
 
-    def evaluated(model=tmp_path / "model.safetensors", facts=tmp_path / "run.json"):
-        evaluate(
-            [folder / "test.bin"],
-            run=facts,
-            model=model,
-            snapshots=tmp_path / "snapshots",
-            losses=tmp_path / "evaluation.parquet",
-            positions=tmp_path / "positions.parquet",
-        )
+    def evaluated_with(**files):
+        evaluate([folder / "test.bin"], **(evaluated(tmp_path) | files))
 
     (tmp_path / "noise").write_bytes(b"noise" * 100)
     (tmp_path / "empty.json").write_text("{}")
     with pytest.raises(InputError, match="not the weights of transformer-2x16-"):
-        evaluated(model=tmp_path / "other/model.safetensors")
+        evaluated_with(model=tmp_path / "other/model.safetensors")
     with pytest.raises(InputError, match="noise: not a safetensors file"):
-        evaluated(model=tmp_path / "noise")
+        evaluated_with(model=tmp_path / "noise")
     for name, said in (("empty.json", "no 'spec'"), ("noise", "Expecting value")):
         with pytest.raises(InputError, match=rf"not the run\.json of a run \({said}"):
-            evaluated(facts=tmp_path / name)
+            evaluated_with(run=tmp_path / name)
 
 
 def test_evaluation_gives_losses_of_weights_and_snapshots_by_corpus_and_position(folder, tmp_path):
     _, facts = run(folder, tmp_path, snapshots=2)
     write_tokens(tmp_path / "noise.bin", np.random.default_rng(1).integers(0, 64, 500), documents=5)
-    evaluate(
-        [folder / "test.bin", tmp_path / "noise.bin"],
-        run=tmp_path / "run.json",
-        model=tmp_path / "model.safetensors",
-        snapshots=tmp_path / "snapshots",
-        losses=tmp_path / "evaluation.parquet",
-        positions=tmp_path / "positions.parquet",
-        tokens=1000,
-    )
+    evaluate([folder / "test.bin", tmp_path / "noise.bin"], **evaluated(tmp_path), tokens=1000)
     losses = pd.read_parquet(tmp_path / "evaluation.parquet")
     assert len(losses) == 3 * 2
     final = losses[losses["step"] == 120].set_index("corpus")

@@ -250,7 +250,7 @@ def get_plan_settings(wildcards):
     wanted = wildcards.get("study")
     keys = {"tokenizer", "training", "studies"}
     if not wanted:  # the tables of a study shall not depend on prices
-        keys |= {"hardware", "evaluation", "corpora", "fits"}
+        keys |= {"hardware", "evaluation", "corpora"}
     speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
     relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
     if wanted:

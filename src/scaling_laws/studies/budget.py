@@ -138,7 +138,7 @@ def propose(config: Config, budget: Budget, times: Times | None) -> Proposal:
 
     best: tuple[int, int] | None = None
     for sizes in range(FEWEST_SIZES, len(LADDER) + 1):
-        steps = _most_steps(partial(_within, budget.amount, spent, sizes))
+        steps = _most_steps(partial(spent, sizes), budget.amount)
         n_layer, d_model = LADDER[sizes - 1]
         enough = steps * batch_tokens >= TOKENS_PER_PARAMETER * 12 * n_layer * d_model**2
         if steps and (best is None or enough):
@@ -154,20 +154,16 @@ def propose(config: Config, budget: Budget, times: Times | None) -> Proposal:
     return Proposal(overlay, spent(*best), budget.unit)
 
 
-def _within(amount: float, spent: Callable[[int, int], float], sizes: int, steps: int) -> bool:
-    return spent(sizes, steps) <= amount
-
-
-def _most_steps(affordable: Callable[[int], bool]) -> int:
-    """Return the most steps that are affordable, to 1 %; 0 when the fewest are not."""
-    if not affordable(FEWEST_STEPS):
+def _most_steps(spent: Callable[[int], float], amount: float) -> int:
+    """Return the most steps that spend no more than an amount, to 1 %; 0 when the fewest do."""
+    if spent(FEWEST_STEPS) > amount:
         return 0
     low, high = FEWEST_STEPS, 2 * FEWEST_STEPS
-    while affordable(high):
+    while spent(high) <= amount:
         low, high = high, 2 * high
     while high > 1.01 * low:
         middle = (low + high) // 2
-        low, high = (middle, high) if affordable(middle) else (low, middle)
+        low, high = (middle, high) if spent(middle) <= amount else (low, middle)
     return low
 
 

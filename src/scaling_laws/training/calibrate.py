@@ -88,12 +88,13 @@ def calibrate(
         times[kind] = fit_times(specs, seconds)
         for spec, took in zip(specs, seconds, strict=True):
             errors.append(abs(float(work(spec) @ times[kind]) / took - 1))
+    startup = _startup()
     facts = {
         "device": device_name(place),
         "machine": platform.machine(),
         "threads": threads,
         "torch": torch.__version__,
-        "startup_seconds": _startup(),
+        "startup_seconds": startup,
         "times": times,
     }
     with atomic(output) as partial:
@@ -101,7 +102,7 @@ def calibrate(
     return {
         "median error of the times": f"{median(errors):.1%}",
         "largest": f"{max(errors):.1%}",
-        "startup_seconds": round(facts["startup_seconds"], 1),  # type: ignore[call-overload]
+        "startup_seconds": round(startup, 1),
     }
 
 
