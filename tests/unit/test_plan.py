@@ -16,7 +16,8 @@ from scaling_laws.errors import InputError
 from scaling_laws.studies.budget import LADDER, parse_budget
 from scaling_laws.studies.cost import devices_of, measured, rated, run_seconds, wall_seconds
 from scaling_laws.studies.grid import runs
-from scaling_laws.studies.plan import plan, problems
+from scaling_laws.studies.overview import problems
+from scaling_laws.studies.plan import plan
 from scaling_laws.training.cost import fit_times, work
 
 ROOT = Path(__file__).parents[2]
@@ -88,13 +89,21 @@ def test_columns_add_up(here):
 
 
 def test_hours_and_money_are_those_of_the_hardware(here):
-    hardware = {"tflops": 100.0, "mfu": 0.5, "price": 2.0, "devices": 4}
+    hardware = {"tflops": 0.1, "mfu": 0.5, "price": 2.0, "devices": 4}
     table = planned(here, overlay(here, "h.yaml", {"hardware": hardware}))
     largest = table.loc[table["C_full"].idxmax()]
     # Training apart, there are test losses, evaluations and eight seconds of starts.
-    least = largest["C_full"] / 50e12 / 3600
+    least = largest["C_full"] / 50e9 / 3600
     assert least < largest["hours"] < 1.5 * least + 0.0023
     assert list(table["cost"]) == pytest.approx(list(2 * table["hours"]))
+
+
+def test_no_model_is_too_small_for_what_it_takes_to_start_an_update():
+    update = rated(Hardware(tflops=1000.0)).update
+    small = SPEC.model_copy(update={"n_layer": 2})
+    large = small.model_copy(update={"d_model": 2**16, "d_ff": 2**18})
+    assert update(small) == pytest.approx(2e-3 + 2 * 3e-4)
+    assert update(large) == pytest.approx(large.C(1, "full") / 4e14)
 
 
 def test_jobs_share_devices_the_longest_first():
@@ -243,6 +252,15 @@ def test_what_is_ill_posed_is_named(here, settings, problem):
     config = load([Path("config", overlay(here, "ill.yaml", settings))])
     found = list(problems(config, runs(config)))
     assert [line for line in found if problem in line], found
+
+
+def test_the_page_of_a_plan_holds_the_totals_every_run_and_what_is_ill_posed(here):
+    settings = {"training": {"warmup": "900 steps"}}
+    table = planned(here, overlay(here, "h.yaml", settings), page=here / "plan.html")
+    page = (here / "plan.html").read_text()
+    assert all(f">{run}</th>" in page for run in table["run"])
+    assert f">{table['steps'].iloc[0]:,}</td>" in page
+    assert "warm up for more than half" in page and "all, each once" in page
 
 
 def test_the_printed_plan_has_totals_by_study_and_the_largest_run(here, capsys):

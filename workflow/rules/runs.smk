@@ -50,7 +50,8 @@ rule plan:
     input:
         code=sources("studies.plan"),
     output:
-        "<results>/plan/runs.tsv",
+        table="<results>/plan/runs.tsv",
+        page="<results>/plan/plan.html",
     log:
         "<logs>/plan/all.log",
     benchmark:
@@ -65,7 +66,8 @@ rule plan:
     message:
         "List all runs"
     shell:
-        "scaling-laws plan --settings {params.settings:q} --output {output} &> {log}"
+        "scaling-laws plan --settings {params.settings:q} --output {output.table}"
+        " --page {output.page} &> {log}"
 
 
 rule train:
