@@ -81,7 +81,16 @@ BOUNDS = {
     "evaluate": ("evaluation",),
     "fit": ("fits",),
 }
-LEAST = {"workers": 1, "part": 0, "shard": 0, "split_seed": 0, "maximum_words": 1, "threads": 1}
+LEAST = {
+    "workers": 1,
+    "part": 0,
+    "shard": 0,
+    "split_seed": 0,
+    "maximum_words": 1,
+    "threads": 1,
+    "drop_highest_loss": 0,
+    "vocabulary": 2,
+}
 
 
 def main() -> None:

@@ -508,6 +508,13 @@ class Fits(Section):
         Literal["L_N", "L_D", "L_C", "L_ND"], Annotated[list[Name], Field(min_length=1)]
     ] = {}
     """Law: studies whose runs it is fitted to; null drops a law of another file."""
+    objective: Literal["huber", "lad", "ols"] | None = None
+    """What a fit makes small, of log residuals: Huber's function, absolute values, or squares; when
+    absent Huber's for the laws of Hoffmann, Gadre and Muennighoff, squares for the others."""
+    delta: Annotated[float, Field(gt=0)] = 1e-3
+    """Log residual beyond which Huber's function is linear."""
+    starts: Annotated[int, Field(ge=1)] = 64
+    """Places that a fit begins its search at."""
     bootstrap: Annotated[int, Field(ge=1)] = 1000
     """Replicates, drawn over runs."""
     confidence: Fraction = 0.95

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.laws.fit import fit
-from scaling_laws.laws.forms import joint_law
+from scaling_laws.laws.forms import LAWS
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 
 ALPHA_N, N_C = 0.07, 4e13
@@ -32,7 +32,7 @@ def size_law(N: int) -> float:
 
 
 def joint(N: float, D: float) -> float:
-    return float(joint_law(np.array(N), np.array(D), **JOINT))
+    return float(LAWS["L_ND"](JOINT, N=N, D=D))
 
 
 def model_size(
@@ -167,7 +167,7 @@ def results(folder: Path) -> Path:
     subsets = data_size(folder / "tables" / "data_size")
     studies = {"L_N": [sizes], "L_D": [subsets], "L_C": [sizes], "L_ND": [sizes, subsets]}
     for law, tables in studies.items():
-        fit(law, tables, output=folder / "fits" / f"{law}.json", bootstrap=50)
+        fit(law, tables, json=folder / "fits" / f"{law}.json", bootstrap=50)
     runs = pd.concat([pd.read_parquet(study / "runs.parquet") for study in (sizes, subsets)])
     runs.to_parquet(folder / "tables" / "runs.parquet", index=False)
     return folder

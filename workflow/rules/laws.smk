@@ -23,5 +23,5 @@ rule fit:
     message:
         "Fit {wildcards.law}"
     shell:
-        "scaling-laws fit {wildcards.law} {params.folders} --output {output} {params.options}"
+        "scaling-laws fit {wildcards.law} {params.folders} --json {output} {params.options}"
         " &> {log}"

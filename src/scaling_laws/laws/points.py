@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws.forms import Array, Law
-from scaling_laws.models.counts import FLOP_PER_PF_DAY
+from scaling_laws.laws.estimate import Points, Resamples, resample
+from scaling_laws.laws.forms import Law
+from scaling_laws.laws.problem import Array
 from scaling_laws.tables import read_table
 
 Exclusion = dict[str, str]
@@ -20,7 +21,11 @@ Exclusion = dict[str, str]
 
 RUN_COLUMNS = ("run", "N", "D", "B", "n_layer", "test_loss", "best_test_loss", "outcome")
 CURVE_COLUMNS = ("run", "step", "tokens", "lr", "test_loss")
-GRID_PER_DECADE = 20
+SEEDS_APART = (
+    "architecture", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "reuse", "N", "D", "B",
+    "tokens", "optimizer", "schedule", "lr", "dropout",
+)  # fmt: skip
+"""Columns that are equal for runs that differ in their seed alone."""
 KEYS = {"runs": ["run"], "curves": ["run", "step"], "evaluations": ["run", "step", "corpus"]}
 
 
@@ -72,83 +77,127 @@ def select_runs(
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Learning curves on one grid of compute.
+class Sample:
+    """Points that a law is fitted to, with what is told of them.
 
     Attributes:
-        run: Names of the runs, shape (runs,).
-        N: Non-embedding parameters, shape (runs,).
-        log_C: Natural log of the compute in PF-days, shape (points,).
-        log_loss: Natural log of the test loss, shape (runs, points); infinite where a run has no
-            test loss.
+        law: The law.
+        frame: A row a point: `run`, the variables, the response (`loss` where it is one), and more.
+        points: The same for the fit.
+        where: Where they are from, for messages.
+        excluded: Runs that were left out, with the reason.
+        inputs: Files.
+        notes: Further entries for the fit JSON.
+        redraw: Gives replicates; absent where these are draws of the points' runs.
     """
 
-    run: list[str]
-    N: npt.NDArray[np.int64]
-    log_C: Array
-    log_loss: Array
+    law: Law
+    frame: pd.DataFrame
+    points: Points
+    where: str
+    excluded: list[Exclusion]
+    inputs: list[str]
+    notes: dict[str, Any] = field(default_factory=dict)
+    redraw: Callable[[int, int], Resamples] | None = None
 
-    def frontier(self, present: npt.NDArray[np.bool_]) -> Array:
-        """Return the log loss on the compute frontier of some of the runs, NaN off it.
-
-        The frontier at C is the least loss of any run at C (section 3.3), where
-
-        - models of at least two sizes are compared, so that it is neither the start of the
-          smallest model nor the end of the largest, and
-        - no run has reached that loss with less compute: past the end of a run whose learning
-          rate has decayed, larger models halfway through theirs may be worse.
-
-        Args:
-            present: Which runs there are, shape (replicates, runs).
-
-        Returns:
-            Log losses, shape (replicates, points).
-        """
-        shape = (len(present), len(self.log_C))
-        lowest, sizes = np.full(shape, np.inf), np.zeros(shape, dtype=np.int64)
-        for N in np.unique(self.N):
-            of_size = self.N == N
-            losses = np.where(present[:, of_size, None], self.log_loss[of_size], np.inf)
-            least = losses.min(axis=1)
-            lowest = np.minimum(lowest, least)
-            sizes += np.isfinite(least)
-        before = np.minimum.accumulate(lowest, axis=1)[:, :-1]
-        reached = np.pad(before, ((0, 0), (1, 0)), constant_values=np.inf)
-        return np.where((sizes >= 2) & (lowest < reached), lowest, np.nan)
+    def resamples(self, number: int, seed: int) -> Resamples:
+        """Return replicates."""
+        redraw = self.redraw or (lambda number, seed: resample(self.points, number, seed))
+        return redraw(number, seed)
 
 
-def compute_curves(runs: pd.DataFrame, folders: Sequence[Path]) -> Curves:
-    """Return the learning curves of `runs` on a grid of compute, without their warm-up.
-
-    Compute is C = 6 N B S (section 3.3). Between two evaluations the log loss is linear in log C.
-    Points before the peak of the learning rate are dropped: there the loss says how the rate
-    rises, not what the compute buys.
+def make_sample(
+    law: Law,
+    frame: pd.DataFrame,
+    where: str,
+    excluded: list[Exclusion],
+    inputs: list[str],
+    *,
+    weights: Array | None = None,
+    notes: dict[str, Any] | None = None,
+    redraw: Callable[[int, int], Resamples] | None = None,
+) -> Sample:
+    """Return a sample of points that can determine a law.
 
     Args:
-        runs: Selected rows of the runs tables.
-        folders: One folder of tables a study.
+        law: The law.
+        frame: A row a point: `run`, the variables and the response by their names.
+        where: Where they are from.
+        excluded: What was left out.
+        inputs: Files.
+        weights: Of the points; equal when absent.
+        notes: Further entries for the fit JSON.
+        redraw: Gives replicates.
+
+    Raises:
+        InputError: When there are fewer points than parameters, or a variable does not vary.
     """
-    curves = read_studies(folders, "curves", CURVE_COLUMNS)
-    curves = curves[(curves.tokens > 0) & (curves.test_loss > 0) & np.isfinite(curves.test_loss)]
-    tracks = {}
-    for run, curve in curves.sort_values("step").groupby("run"):
-        after_warmup = curve.iloc[int(np.argmax(curve.lr.to_numpy())) :]
-        tracks[run] = (np.log(after_warmup.tokens), np.log(after_warmup.test_loss))
-    if missing := sorted(set(runs.run) - set(tracks)):
+    frame = frame.reset_index(drop=True)
+    _check_enough(law, frame, excluded, where)
+    response, _ = law.response
+    points = Points(
+        x={name: frame[name].to_numpy(dtype=float) for name in law.variables},
+        y=frame[response].to_numpy(dtype=float),
+        run=np.unique(frame["run"], return_inverse=True)[1].astype(np.int64),
+        weights=np.ones(len(frame)) if weights is None else weights,
+    )
+    shown = frame.rename(columns={"L": "loss"}) if response == "L" else frame
+    return Sample(law, shown, points, where, excluded, inputs, notes or {}, redraw)
+
+
+def finals(law: Law, folders: Sequence[Path], minimum_layers: int = 2) -> Sample:
+    """Return the last or best losses of runs as points.
+
+    Raises:
+        InputError: When a table is missing, or there are too few runs.
+    """
+    runs, excluded = select_runs(law, folders, minimum_layers)
+    columns = list(dict.fromkeys(["run", "N", *law.variables]))
+    frame = runs[columns].assign(L=runs["loss"])
+    inputs = [str(folder / "runs.parquet") for folder in folders]
+    return make_sample(law, frame, join(folders), excluded, inputs)
+
+
+def seed_noise(runs: pd.DataFrame) -> float:
+    """Return the standard deviation of log losses between runs of other seeds; 0 where unknown.
+
+    Args:
+        runs: Rows of the runs tables.
+    """
+    alike = [name for name in SEEDS_APART if name in runs]
+    if "seed" not in runs or not alike:
+        return 0.0
+    logs = np.log(runs["test_loss"].where(runs["test_loss"] > 0))
+    groups = logs.groupby([runs[name] for name in alike])
+    freedom = (groups.count() - 1).clip(lower=0)
+    if not freedom.sum():
+        return 0.0
+    return float(np.sqrt((groups.var() * freedom).sum() / freedom.sum()))
+
+
+def _check_enough(law: Law, frame: pd.DataFrame, excluded: list[Exclusion], where: str) -> None:
+    reasons = pd.Series([row["reason"] for row in excluded], dtype=str).value_counts().to_dict()
+    left_out = "".join(f"; {count} left out: {reason}" for reason, count in reasons.items())
+    found = f"found {frame['run'].nunique() if len(frame) else 0} runs{left_out}"
+    names = ", ".join(law.parameters)
+    shortage = f"expected at least {len(law.parameters)}, one for each of {names}"
+    if frame.empty:
+        raise InputError(f"{where}: too few points for {law.name}: {shortage}; {found}")
+    variables = list(law.variables)
+    distinct = frame[variables].drop_duplicates()
+    for variable in variables:
+        if distinct[variable].nunique() < 2:
+            raise InputError(
+                f"{where}: {law.name} needs runs of at least two values of {variable}, "
+                f"but all have {variable} = {frame[variable].iloc[0]:.10g}; {found}"
+            )
+    if len(distinct) < len(law.parameters):
         raise InputError(
-            f"{_join(folders)}: curves.parquet has no test loss of run {', '.join(missing)}"
+            f"{where}: too few points for {law.name}: {shortage}; "
+            f"found {len(distinct)} distinct values of ({', '.join(variables)}); {found}"
         )
-    offsets = np.log(6 * runs.N.to_numpy(dtype=float) / FLOP_PER_PF_DAY)
-    start = min(tracks[run][0].min() + at for run, at in zip(runs.run, offsets, strict=True))
-    stop = max(tracks[run][0].max() + at for run, at in zip(runs.run, offsets, strict=True))
-    count = 1 + max(1, round((stop - start) / np.log(10) * GRID_PER_DECADE))
-    log_C = np.linspace(start, stop, count)
-    log_loss = [
-        np.interp(log_C - at, *tracks[run], left=np.inf, right=np.inf)
-        for run, at in zip(runs.run, offsets, strict=True)
-    ]
-    return Curves(list(runs.run), runs.N.to_numpy(dtype=np.int64), log_C, np.array(log_loss))
 
 
-def _join(folders: Sequence[Path]) -> str:
+def join(folders: Sequence[Path]) -> str:
+    """Return folders as text."""
     return ", ".join(map(str, folders))

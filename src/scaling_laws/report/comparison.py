@@ -17,6 +17,7 @@ STATUS = {
     "converged": "converged",
     "exact": "as many points as parameters: no interval",
     "at_bound": "a parameter ran to the end of its range: not determined",
+    "stopped_early": "the search ended before it reached a minimum",
     "not_identified": "not identified by these runs",
 }
 """What each status of a fit says."""
