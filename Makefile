@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-corpus bench-training lint format schema lock clean
+.PHONY: help setup demo test bench-corpus bench-training bench-laws coverage lint format schema lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,12 @@ bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; 
 
 bench-training: $(READY) ## Measure training steps against a plain PyTorch loop; writes docs/performance.md
 	python benchmarks/training.py docs/performance.md
+
+bench-laws: $(READY) ## Measure fits of the laws against scipy's; writes docs/performance.md
+	python benchmarks/laws.py docs/performance.md
+
+coverage: $(READY) ## Count how often intervals of planted laws hold their constants; writes docs/coverage.md
+	python benchmarks/coverage.py docs/coverage.md
 
 lint: $(READY) ## Check style, types and the workflow
 	ruff check

@@ -97,13 +97,17 @@ def test_derivatives_agree_with_finite_differences(name, law):
     moves = step * np.eye(theta.shape[1])
     ends = [[problem.evaluate(theta + sign * move) for sign in (1, -1)] for move in moves]
     slopes = np.stack([(a.value - b.value) / (2 * step) for a, b in ends], axis=1)
-    np.testing.assert_allclose(state.gradient, slopes, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(problem.gradient(state), slopes, rtol=1e-5, atol=1e-6)
     weights = np.random.default_rng(0).standard_normal(state.value.shape)
     bends = np.stack(
-        [((a.gradient - b.gradient) * weights[:, None]).sum(2) / (2 * step) for a, b in ends],
+        [(problem.slopes(a, weights) - problem.slopes(b, weights)) / (2 * step) for a, b in ends],
         axis=2,
     )
     np.testing.assert_allclose(problem.curvature(state, weights), bends, rtol=1e-4, atol=1e-4)
+    gradient = problem.gradient(state)
+    squares = (gradient * weights[:, None]) @ gradient.transpose(0, 2, 1)
+    together = problem.bends(state, weights, weights)
+    np.testing.assert_allclose(together, squares + bends, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -155,7 +155,11 @@ def spoil(row, column, value):
         (spoil(0, "N", 0.4), (), "row 1: N = 0.4; expected 1 or more; is it in millions"),
         (spoil(5, "D", "lots"), (), "row 6: D (D) is 'lots'; expected a number"),
         (spoil(5, "D", None), (), "row 6: D (D) is empty; expected a number"),
-        (lambda t: t.iloc[[0, 7, 14, 21]], (), "too few points for chinchilla: expected at least 5"),
+        (
+            lambda t: t.iloc[[0, 7, 14, 21]],
+            (),
+            "too few points for chinchilla: expected at least 5",
+        ),
         (lambda t: t.assign(N=1e8), (), "at least two values of N, but all have N = 100000000"),
         (lambda t: t.iloc[:0], (), "no rows; expected one for each run"),
         (lambda t: t, ("--objective", "best"), "Invalid value for '--objective'"),

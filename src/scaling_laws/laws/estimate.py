@@ -424,7 +424,7 @@ def _power(problem: Problem, points: Points, best: Solution, objective: Objectiv
 
 def _condition(problem: Problem, points: Points, best: Solution, objective: Objective) -> float:
     """Return the condition number of J^T J, each coordinate in the unit of its own slope."""
-    gradient = problem.evaluate(best.theta).gradient[0] * np.sqrt(points.weights)
+    gradient = problem.gradient(problem.evaluate(best.theta))[0] * np.sqrt(points.weights)
     norms = np.linalg.norm(gradient, axis=1)
     if not (norms > 0).all():
         return float("inf")

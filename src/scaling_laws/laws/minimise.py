@@ -6,7 +6,7 @@ all rows take their Newton steps together, in a handful of array operations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,11 @@ from scaling_laws.laws.problem import Array, Problem, State
 ITERATIONS = 300
 TOLERANCE = 1e-12  # of the objective, that the next step would gain
 LEAST = 1e-18  # of an objective a point, under which it counts as zero
-ELEMENTS = 2**18  # rows times coordinates times points that are worked on together
-SHRINK, GROW = 0.2, 5.0
+ELEMENTS = 2**17  # rows times coordinates times points that are worked on together
+DAMPING, LIGHTEST = 0.01, 1e-14  # at first, and at last
+SHRINK, GROW = 0.2, 4.0
+AT_BOUND = 1e-6  # of a range, from its end
+PLACES = 8  # decimals of coordinates that are equal at one minimum
 STUCK = 1e12  # damping at which no step helps any more
 NARROW = 0.1  # each width of Huber's function over the one before, on the way to a narrow one
 NARROWEST = 1e-4  # width, in typical residuals, at which it passes for the absolute value
@@ -120,131 +123,143 @@ def minimise(
         warm: Whether the starts are near the minima already.
         iterations: Steps after which a row that has not converged is given up.
     """
-    rows, coordinates = starts.shape
-    points = observed.shape[-1]
-    y = np.log(observed) if objective.space == "log" and problem.logarithmic else observed
-    together = max(1, ELEMENTS // (coordinates * points))
-    y, weights = (np.broadcast_to(array, (rows, points)) for array in (y, weights))
-    parts = []
-    for begin in range(0, rows, together):
-        some = slice(begin, begin + together)
-        held = Pull(pull.column[some], pull.target[some], pull.stiffness[some]) if pull else None
-        newton = _Newton(problem, y[some], weights[some], held)
-        parts.append(_solve(newton, starts[some], objective, iterations, warm))
-    return Solution(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("theta", "objective", "converged", "at_bound")
-        )
-    )
+    logs = objective.space == "log" and problem.logarithmic
+    newton = _Newton(problem, np.log(observed) if logs else observed, weights, objective, pull)
+    theta = starts
+    if not warm:
+        theta = newton.solve(theta, np.inf, iterations, far=True).theta
+    kept = np.arange(len(theta))
+    if observed.ndim == weights.ndim == 1 and pull is None:
+        # All rows are of one problem: those that have come to one place go on as one.
+        places = theta.round(PLACES)
+        _, first, kept = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        theta, kept = theta[first], kept.reshape(-1)
+    return _narrow(newton, theta, objective, iterations, warm).take(kept)
 
 
-def _solve(
-    newton: _Newton, starts: Array, objective: Objective, iterations: int, warm: bool
+def _narrow(
+    newton: _Newton, theta: Array, objective: Objective, iterations: int, warm: bool
 ) -> Solution:
     """Fit with Huber's function, ever narrower: a narrow one alone is a maze far from its minimum.
 
     Absolute values have no second derivative; a function narrow enough stands for them.
     """
-    space = objective.space
     if objective.kind == "ols":
-        return newton.solve(starts, np.inf, space, iterations)
-    theta = starts if warm else newton.solve(starts, np.inf, space, iterations).theta
-    typical = np.median(np.abs(newton.residual(theta, space)), axis=1).clip(1e-12)
+        return newton.solve(theta, np.inf, iterations)
+    typical = np.median(np.abs(newton.residual(theta)), axis=1).clip(1e-12)
     last = np.full(len(theta), objective.delta)
     if objective.kind == "lad":
         last = NARROWEST * typical
     width = typical * (NARROW if warm else 1)
     while (width * NARROW > last).any():
-        theta = newton.solve(theta, np.maximum(width, last)[:, None], space, iterations).theta
+        theta = newton.solve(theta, np.maximum(width, last), iterations).theta
         width = width * NARROW
-    solution = newton.solve(theta, last[:, None], space, iterations)
+    solution = newton.solve(theta, last, iterations)
     if objective.kind == "lad":
-        total = (newton.weights * np.abs(newton.residual(solution.theta, space))).sum(axis=1)
-        return Solution(solution.theta, total, solution.converged, solution.at_bound)
+        total = (newton.weights * np.abs(newton.residual(solution.theta))).sum(axis=1)
+        return replace(solution, objective=total)
     return solution
 
 
+@dataclass(frozen=True)
 class _Newton:
     """Damped Newton steps of many rows inside of their bounds.
 
     Negative curvature is turned round, so that steps lead down from a saddle, too (Dauphin et al.
-    2014); damping falls with every step that helps, and grows with every one that does not.
+    2014); damping falls with every step that helps, and grows with every one that does not. A row
+    that has ended makes room for the next one.
+
+    Attributes:
+        problem: The law at the points.
+        observed: Values or their logarithms, shape (points,) or (rows, points).
+        weights: Shape (points,) or (rows, points).
+        objective: Tells what residuals are of.
+        pull: Holds a constant of each row.
     """
 
-    def __init__(
-        self, problem: Problem, observed: Array, weights: Array, pull: Pull | None
-    ) -> None:
-        self.problem, self.observed, self.weights, self.pull = problem, observed, weights, pull
+    problem: Problem
+    observed: Array
+    weights: Array
+    objective: Objective
+    pull: Pull | None
 
-    def residual(self, theta: Array, space: str) -> Array:
+    def residual(self, theta: Array) -> Array:
         """Return the residuals of every row."""
-        values, _ = self._values(self.problem.evaluate(theta), space)
-        return np.asarray(values - self.observed)
+        return np.asarray(self._values(self.problem.evaluate(theta)) - self.observed)
 
-    def _values(self, state: State, space: str) -> tuple[Array, bool]:
-        """Return what residuals are of, and whether it is the exponential of what was evaluated."""
-        raised = space == "linear" and self.problem.logarithmic
-        return np.exp(state.value) if raised else state.value, raised
+    @property
+    def _raised(self) -> bool:
+        """Whether residuals are of the exponential of what is evaluated."""
+        return self.objective.space == "linear" and self.problem.logarithmic
 
-    def solve(self, starts: Array, delta: float | Array, space: str, iterations: int) -> Solution:
-        """Move every row to its minimum."""
-        problem = self.problem
-        low, high = problem.low, problem.high
+    def _values(self, state: State) -> Array:
+        return np.exp(state.value) if self._raised else state.value
+
+    def solve(
+        self, starts: Array, delta: float | Array, iterations: int, far: bool = False
+    ) -> Solution:
+        """Move every row to its minimum, with a width of Huber's function for each.
+
+        From `far` away the law is taken for linear between steps (Levenberg and Marquardt's way),
+        which takes half as many; close by its curvature counts.
+        """
+        low, high = self.problem.low, self.problem.high
         theta = np.clip(starts, low, high)
-        rows = len(theta)
-        delta = np.broadcast_to(np.asarray(delta, dtype=float), (rows, 1))
-        damping = np.full(rows, 1e-2)
-        converged = np.zeros(rows, dtype=bool)
-        least = LEAST * self.weights.sum(axis=1)
-        live = np.arange(rows)
-        objective, gradient, hessian = self._expand(theta, live, delta, space)
-        best = objective.copy()
-        for _ in range(iterations):
-            step, gain = _step(theta[live], gradient, hessian, damping[live], low, high)
-            done = gain <= TOLERANCE * best[live] + least[live]
-            converged[live[done]] = True
-            stuck = damping[live] > STUCK
-            keep = ~(done | stuck)
-            live, step, gradient, hessian = live[keep], step[keep], gradient[keep], hessian[keep]
-            if not len(live):
-                break
-            trial = np.clip(theta[live] + step, low, high)
-            value, new_gradient, new_hessian = self._expand(trial, live, delta, space)
+        rows, count = theta.shape
+        delta = np.broadcast_to(delta, rows)
+        best, damping = np.full(rows, np.inf), np.full(rows, DAMPING)
+        left, converged = np.full(rows, iterations), np.zeros(rows, dtype=bool)
+        together = max(1, ELEMENTS // (count * self.observed.shape[-1]))
+        live, waiting = np.split(np.arange(rows), [together])
+        trial = theta[live]
+        gradient, hessian = np.zeros((len(live), count)), np.zeros((len(live), count, count))
+        while len(live):
+            value, slopes, bends = self._expand(trial, live, delta[live], far)
             better = value < best[live]
             theta[live[better]], best[live[better]] = trial[better], value[better]
-            gradient[better], hessian[better] = new_gradient[better], new_hessian[better]
-            damping[live] *= np.where(better, SHRINK, GROW)
-            damping.clip(1e-14, out=damping)
-        slack = 1e-6 * (high - low)
+            gradient[better], hessian[better] = slopes[better], bends[better]
+            damping[live] = (damping[live] * np.where(better, SHRINK, GROW)).clip(LIGHTEST)
+            left[live] -= 1
+            step, gain = _step(theta[live], gradient, hessian, damping[live], low, high)
+            done = gain <= TOLERANCE * best[live] + LEAST * self.observed.shape[-1]
+            converged[live[done]] = True
+            keep = ~done & (damping[live] < STUCK) & (left[live] > 0)
+            next_ones, waiting = np.split(waiting, [int((~keep).sum())])
+            live = np.concatenate([live[keep], next_ones])
+            trial = theta[live]
+            trial[: keep.sum()] = np.clip(trial[: keep.sum()] + step[keep], low, high)
+            more = np.zeros((len(next_ones), count))
+            gradient = np.concatenate([gradient[keep], more])
+            hessian = np.concatenate([hessian[keep], np.zeros((len(more), count, count))])
+        slack = AT_BOUND * (high - low)
         at_bound = (theta - low < slack) | (high - theta < slack)
         return Solution(theta, best, converged, at_bound)
 
     def _expand(
-        self, theta: Array, rows: np.ndarray, delta: Array, space: str
+        self, theta: Array, rows: np.ndarray, delta: Array, far: bool
     ) -> tuple[Array, Array, Array]:
-        """Return objective, gradient and second derivatives."""
+        """Return objective, gradient and second derivatives of some rows."""
         state = self.problem.evaluate(theta)
-        value, raised = self._values(state, space)
-        residual = value - self.observed[rows]
-        weights, delta = self.weights[rows], delta[rows]
-        slope = np.clip(residual, -delta, delta)  # the derivative of Huber's function
-        size = np.abs(residual)
-        inside = size <= delta
-        # Half of slope (2 |r| - |slope|) is r^2 / 2 inside, delta (|r| - delta / 2) beyond.
-        objective = 0.5 * (weights * np.abs(slope) * (2 * size - np.abs(slope))).sum(axis=1)
-        first, second = weights * slope, weights * inside
-        if raised:
+        weights, observed, value = self._of(self.weights, rows), self.observed, self._values(state)
+        residual = value - self._of(observed, rows)
+        slope = np.clip(residual, -delta[:, None], delta[:, None])  # Huber's derivative
+        first, second = weights * slope, weights * (slope == residual)
+        # Its value: r^2 / 2 inside, delta (|r| - delta / 2) beyond.
+        objective = np.einsum("ij,ij->i", first, residual - 0.5 * slope)
+        if self._raised:
             first = first * value
-            second = second * value**2 + first
-        gradient = np.matmul(state.gradient, first[:, :, None])[:, :, 0]
-        hessian = (state.gradient * second[:, None]) @ state.gradient.transpose(0, 2, 1)
-        hessian += self.problem.curvature(state, first)
+            second = second * value**2 + (0 if far else first)
+        gradient = self.problem.slopes(state, first)
+        hessian = self.problem.bends(state, np.zeros_like(first) if far else first, second)
         if self.pull is not None:
-            self._pull(theta, rows, objective, gradient, hessian)
+            self._hold(theta, rows, objective, gradient, hessian)
         return np.where(np.isfinite(objective), objective, np.inf), gradient, hessian
 
-    def _pull(
+    def _of(self, array: Array, rows: np.ndarray) -> Array:
+        """Return what is of some rows of an array, or all of one that all rows share."""
+        return array if array.ndim == 1 else array[rows]
+
+    def _hold(
         self, theta: Array, rows: np.ndarray, objective: Array, gradient: Array, hessian: Array
     ) -> None:
         """Add the spring of each row."""

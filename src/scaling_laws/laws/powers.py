@@ -12,7 +12,7 @@ where scales such as N_c are astronomic and tied to their exponents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,7 +111,27 @@ class PowerSum(Structure):
         Args:
             log_x: Logarithms of the variables, each of shape (points,).
         """
-        return Powers(self, log_x)
+        return Tempered(self, log_x) if self.temperature else Flat(self, log_x)
+
+
+@dataclass(frozen=True)
+class _Features:
+    """A term at the points: its logarithm is linear in its coordinates.
+
+    Attributes:
+        columns: Of its coordinates among all.
+        values: What these are multiplied by, shape (columns, points).
+        fixed: What is added, shape (points,); None for nothing.
+    """
+
+    columns: list[int]
+    values: Array
+    fixed: Array | None
+
+    def __call__(self, theta: Array) -> Array:
+        """Return the logarithm of the term, shape (rows, points)."""
+        log = theta[:, self.columns] @ self.values
+        return np.asarray(log if self.fixed is None else log + self.fixed)
 
 
 class Powers(Problem):
@@ -127,19 +147,15 @@ class Powers(Problem):
         self._power = {name: column for column, name in enumerate(law.powers)}
         self._amount = len(self._power)
         self._floor = self._amount + len(law.terms) if law.floor else None
-        self._T = self._power[law.temperature] if law.temperature else None
-        # Of each term: the columns of its coordinates, and what these are multiplied by.
-        self._terms: list[tuple[list[int], Array, Array]] = []
+        self._terms = []
         for number, term in enumerate(law.terms):
             columns, features = [self._amount + number], [np.ones(self.points)]
             for name, variables in term.powers.items():
                 columns.append(self._power[name])
                 features.append(sum((s * x[v] for v, s in variables.items()), np.zeros(1)))
-            fixed = sum((n * x[v] for v, n in term.fixed.items()), np.zeros(self.points))
-            self._terms.append((columns, np.array(features), np.asarray(fixed)))
-        self._flat_floor = self._floor is not None and self._T is None
-        if self._flat_floor and self._floor is not None:
-            self._terms.append(([self._floor], np.ones((1, self.points)), np.zeros(self.points)))
+            fixed = [count * x[name] for name, count in term.fixed.items()]
+            added = np.asarray(sum(fixed[1:], fixed[0])) if fixed else None
+            self._terms.append(_Features(columns, np.array(features), added))
 
     @property
     def coordinates(self) -> int:
@@ -147,83 +163,14 @@ class Powers(Problem):
         return len(self.names)
 
     def bound(self, observed: Array) -> None:
-        """Set the bounds of the coordinates from the observed values.
-
-        Args:
-            observed: Shape (points,).
-        """
+        """Set the bounds of the coordinates from the observed values."""
         logs = np.log(observed)
-        low, high = np.full(self.coordinates, POWERS[0]), np.full(self.coordinates, POWERS[1])
-        low[self._amount :] = logs.min() - FAINT
-        high[self._amount :] = logs.max() + LOUD
+        self.low = np.full(self.coordinates, POWERS[0])
+        self.high = np.full(self.coordinates, POWERS[1])
+        self.low[self._amount :] = logs.min() - FAINT
+        self.high[self._amount :] = logs.max() + LOUD
         if self._floor is not None:
-            high[self._floor] = logs.min() + NOISE
-        self.low, self.high = low, high
-
-    def evaluate(self, theta: Array) -> State:
-        """Return the logarithm of the law, and its gradient."""
-        rows = len(theta)
-        logs = [theta[:, columns] @ features + fixed for columns, features, fixed in self._terms]
-        gradient = np.zeros((rows, self.coordinates, self.points))
-        if len(logs) == 1 and self._T is None:
-            columns, features, _ = self._terms[0]
-            gradient[:, columns] = features
-            return State(theta, logs[0], gradient, ())
-        T = theta[:, [self._T]] if self._T is not None else 1.0
-        highest = np.maximum.reduce(logs)
-        shares = [np.exp((log - highest) / T) for log in logs]
-        total = sum(shares[1:], shares[0].copy())
-        value = highest + T * np.log(total)
-        for number, (columns, features, _) in enumerate(self._terms):
-            shares[number] /= total
-            for column, feature in zip(columns, features, strict=True):
-                gradient[:, column] += shares[number] * feature
-        if self._T is not None:
-            mean = sum((w * log for w, log in zip(shares, logs, strict=True)), np.zeros(1))
-            gradient[:, self._T] += (value - mean) / T
-        inner = value
-        if self._floor is not None and not self._flat_floor:
-            floor = theta[:, [self._floor]]
-            value = np.logaddexp(floor, inner)
-            gradient *= np.exp(inner - value)[:, None]
-            gradient[:, self._floor] = np.exp(floor - value)
-        return State(theta, value, gradient, (inner, *shares, *logs))
-
-    def curvature(self, state: State, weights: Array) -> Array:
-        """Return the weighted sum of second derivatives; a law of one term has none."""
-        count = self.coordinates
-        result = np.zeros((len(weights), count, count))
-        if not state.parts:
-            return result
-        inner, *rest = state.parts
-        shares, logs = rest[: len(self._terms)], rest[len(self._terms) :]
-        wrapped = self._floor is not None and not self._flat_floor
-        if wrapped and self._floor is not None:
-            above = np.exp(inner - state.value)  # share of the law that is not floor
-            # log(floor + f): the gradient of f comes back from what `evaluate` made of it.
-            split = state.gradient / above[:, None]
-            split[:, self._floor] = -1.0
-            mixed = (weights * above * (1 - above))[:, None] * split
-            result += mixed @ split.transpose(0, 2, 1)
-            weights = weights * above
-        T = state.theta[:, [self._T]] if self._T is not None else 1.0
-        weights = weights / T
-        mean = np.zeros((len(weights), count, self.points))
-        for (columns, features, _), share, log in zip(self._terms, shares, logs, strict=True):
-            weighted = weights * share
-            if self._T is None:
-                block = (weighted[:, None] * features) @ features.T
-                result[np.ix_(range(len(weights)), columns, columns)] += block
-                for column, feature in zip(columns, features, strict=True):
-                    mean[:, column] += share * feature
-                continue
-            moved = np.zeros((len(weights), count, self.points))
-            moved[:, columns] = features
-            moved[:, self._T] -= log / T
-            result += (weighted[:, None] * moved) @ moved.transpose(0, 2, 1)
-            mean += share[:, None] * moved
-        result -= (weights[:, None] * mean) @ mean.transpose(0, 2, 1)
-        return result
+            self.high[self._floor] = logs.min() + NOISE
 
     def starts(self, number: int, observed: Array) -> Array:
         """Return starts with powers log-uniform, and terms that share the observed mean."""
@@ -279,3 +226,144 @@ class Powers(Problem):
         if self._floor is not None:
             theta[self._floor] = np.log(constants[self.law.floor or ""])
         return theta
+
+
+class Flat(Powers):
+    """A sum of power laws with T = 1; its floor is one more term.
+
+    All derivatives are sums over points of shares of the terms times features that never change,
+    and so are products of matrices.
+    """
+
+    def __init__(self, law: PowerSum, log_x: Mapping[str, Array]) -> None:
+        """Set up the features of the terms and their products."""
+        super().__init__(law, log_x)
+        if self._floor is not None:
+            self._terms.append(_Features([self._floor], np.ones((1, self.points)), None))
+        self._products = [
+            (one, other, (a.values[:, None] * b.values[None]).reshape(-1, self.points).T.copy())
+            for one, a in enumerate(self._terms)
+            for other, b in enumerate(self._terms)
+            if one <= other
+        ]
+
+    def evaluate(self, theta: Array) -> State:
+        """Return the logarithm of the law, keeping the share of each term."""
+        logs = [term(theta) for term in self._terms]
+        if len(logs) == 1:
+            return State(theta, logs[0], (np.ones_like(logs[0]),))
+        # Bounds keep every term far inside of what a float holds.
+        shares = [np.exp(log, out=log) for log in logs]
+        total = sum(shares[1:], shares[0].copy())
+        for share in shares:
+            share /= total
+        value = np.log(total, out=total)
+        return State(theta, value, tuple(shares))
+
+    def gradient(self, state: State) -> Array:
+        """Return the gradient: shares times features."""
+        result = np.zeros((len(state.theta), self.coordinates, self.points))
+        for term, share in zip(self._terms, state.parts, strict=True):
+            for column, feature in zip(term.columns, term.values, strict=True):
+                result[:, column] += share * feature
+        return result
+
+    def slopes(self, state: State, first: Array) -> Array:
+        """Return the weighted gradient."""
+        result = np.zeros((len(first), self.coordinates))
+        for term, share in zip(self._terms, state.parts, strict=True):
+            result[:, term.columns] += (first * share) @ term.values.T
+        return result
+
+    def bends(self, state: State, first: Array, second: Array) -> Array:
+        """Return weighted second derivatives and squared gradients.
+
+        With shares w_t and features u_t, the gradient is g = sum w_t u_t and the second derivative
+        sum w_t u_t u_t^T - g g^T.
+        """
+        shares = state.parts
+        both = second - first
+        weighted = [both * share for share in shares]
+        result = np.zeros((len(first), self.coordinates, self.coordinates))
+        for one, other, products in self._products:
+            weights = weighted[one] * shares[other]
+            if one == other:
+                weights += first * shares[one]
+            rows, columns = self._terms[one].columns, self._terms[other].columns
+            block = (weights @ products).reshape(-1, len(rows), len(columns))
+            result[:, np.array(rows)[:, None], columns] += block
+            if one != other:
+                result[:, np.array(columns)[:, None], rows] += block.transpose(0, 2, 1)
+        return result
+
+    def curvature(self, state: State, weights: Array) -> Array:
+        """Return weighted second derivatives."""
+        return self.bends(state, weights, np.zeros_like(weights))
+
+
+class Tempered(Powers):
+    """A sum of power laws whose T is fitted as well; its floor is added to the whole."""
+
+    def evaluate(self, theta: Array) -> State:
+        """Return the logarithm of the law, keeping shares and logarithms of the terms."""
+        logs = [term(theta) for term in self._terms]
+        T = self._temperature(theta)
+        highest = np.maximum.reduce(logs)
+        shares = [np.exp((log - highest) / T) for log in logs]
+        total = sum(shares[1:], shares[0].copy())
+        inner = highest + T * np.log(total)
+        value = inner
+        if self._floor is not None:
+            value = np.logaddexp(theta[:, [self._floor]], inner)
+        return State(theta, value, (inner, *(share / total for share in shares), *logs))
+
+    def gradient(self, state: State) -> Array:
+        """Return the gradient."""
+        inner, mean = state.parts[0], self._mean(state)
+        # The entropy of the shares: the derivative by T of T times a sum of exponentials' log.
+        mean[:, self._T] += inner / self._temperature(state.theta)
+        if self._floor is not None:
+            mean *= np.exp(inner - state.value)[:, None]
+            mean[:, self._floor] = np.exp(state.theta[:, [self._floor]] - state.value)
+        return mean
+
+    def curvature(self, state: State, weights: Array) -> Array:
+        """Return weighted second derivatives; T f(x / T) bends as f does, in x and T together."""
+        inner = state.parts[0]
+        result = np.zeros((len(weights), self.coordinates, self.coordinates))
+        if self._floor is not None:
+            above = np.exp(inner - state.value)  # share of the law that is not floor
+            apart = self.gradient(state) / above[:, None]
+            apart[:, self._floor] = -1.0
+            mixed = (weights * above * (1 - above))[:, None] * apart
+            result += mixed @ apart.transpose(0, 2, 1)
+            weights = weights * above
+        weights = weights / self._temperature(state.theta)
+        for moved, share in self._moved(state):
+            result += ((weights * share)[:, None] * moved) @ moved.transpose(0, 2, 1)
+        mean = self._mean(state)
+        return result - (weights[:, None] * mean) @ mean.transpose(0, 2, 1)
+
+    @property
+    def _T(self) -> int:
+        return self._power[self.law.temperature or ""]
+
+    def _temperature(self, theta: Array) -> Array:
+        return theta[:, [self._T]]
+
+    def _moved(self, state: State) -> Iterator[tuple[Array, Array]]:
+        """Yield the derivatives of T times each term's logarithm over T, and the term's share."""
+        T = self._temperature(state.theta)
+        count = len(self._terms)
+        for term, share, log in zip(
+            self._terms, state.parts[1 : 1 + count], state.parts[1 + count :], strict=True
+        ):
+            moved = np.zeros((len(state.theta), self.coordinates, self.points))
+            moved[:, term.columns] = term.values
+            moved[:, self._T] -= log / T
+            yield moved, share
+
+    def _mean(self, state: State) -> Array:
+        """Return the mean of those derivatives over the terms, by shares."""
+        parts = (moved * share[:, None] for moved, share in self._moved(state))
+        return np.asarray(sum(parts, np.zeros(1)))

@@ -47,13 +47,11 @@ class State:
     Attributes:
         theta: The coordinates, shape (rows, coordinates).
         value: The law or its logarithm, shape (rows, points).
-        gradient: By the coordinates, shape (rows, coordinates, points).
-        parts: What the law keeps for its curvature.
+        parts: What the law keeps for its derivatives.
     """
 
     theta: Array
     value: Array
-    gradient: Array
     parts: tuple[Array, ...] = ()
 
 
@@ -93,23 +91,48 @@ class Problem(ABC):
     def evaluate(self, theta: Array) -> State:
         """Return the law at every point for each row of coordinates."""
 
-    def curvature(self, state: State, weights: Array) -> Array:
-        """Return the sum over points of weight times second derivatives.
+    @abstractmethod
+    def gradient(self, state: State) -> Array:
+        """Return the gradient of the value, shape (rows, coordinates, points)."""
+
+    def slopes(self, state: State, first: Array) -> Array:
+        """Return the sum over points of a weight times the gradient.
 
         Args:
             state: What `evaluate` gave.
-            weights: Shape (rows, points).
+            first: Weights, shape (rows, points).
+
+        Returns:
+            Shape (rows, coordinates).
+        """
+        return np.asarray((self.gradient(state) @ first[:, :, None])[:, :, 0])
+
+    def bends(self, state: State, first: Array, second: Array) -> Array:
+        """Return the sum of `first` times second derivatives and `second` times squared gradients.
+
+        Args:
+            state: What `evaluate` gave.
+            first: Weights, shape (rows, points).
+            second: Weights, shape (rows, points).
 
         Returns:
             Shape (rows, coordinates, coordinates).
         """
+        gradient = self.gradient(state)
+        squares = (gradient * second[:, None]) @ gradient.transpose(0, 2, 1)
+        return np.asarray(squares + self.curvature(state, first))
+
+    def curvature(self, state: State, weights: Array) -> Array:
+        """Return the sum over points of a weight times second derivatives, by differences."""
         count = state.theta.shape[1]
         result = np.empty((len(weights), count, count))
         for column in range(count):
             move = np.zeros_like(state.theta)
             move[:, column] = DIFFERENCE
-            above, below = (self.evaluate(state.theta + s * move).gradient for s in (1, -1))
-            result[:, column] = ((above - below) @ weights[:, :, None])[:, :, 0] / (2 * DIFFERENCE)
+            above, below = (
+                self.slopes(self.evaluate(state.theta + sign * move), weights) for sign in (1, -1)
+            )
+            result[:, column] = (above - below) / (2 * DIFFERENCE)
         return 0.5 * (result + result.transpose(0, 2, 1))
 
     @abstractmethod

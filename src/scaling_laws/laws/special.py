@@ -60,8 +60,11 @@ class LineAt(Problem):
 
     def evaluate(self, theta: Array) -> State:
         """Return the line."""
-        gradient = np.broadcast_to(self._features, (len(theta), *self._features.shape)).copy()
-        return State(theta, theta @ self._features, gradient)
+        return State(theta, theta @ self._features)
+
+    def gradient(self, state: State) -> Array:
+        """Return the features."""
+        return np.broadcast_to(self._features, (len(state.theta), *self._features.shape))
 
     def curvature(self, state: State, weights: Array) -> Array:
         """Return zeros: a line has no second derivatives."""
@@ -148,7 +151,12 @@ class RepeatedAt(Problem):
             part = once[amount] * counted ** -once[power]
             loss = loss + part
             slopes.append(-once[power] * part / counted * by_worth)
-        return State(theta, np.log(loss), np.stack([slope / loss for slope in slopes], axis=1))
+        return State(theta, np.log(loss), (loss, *slopes))
+
+    def gradient(self, state: State) -> Array:
+        """Return the gradient of the logarithm of the loss."""
+        loss, *slopes = state.parts
+        return np.stack([slope / loss for slope in slopes], axis=1)
 
     def starts(self, number: int, observed: Array) -> Array:
         """Return starts spread over the bounds."""
