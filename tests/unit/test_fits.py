@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import planted_laws as plant
 import pytest
 
+from scaling_laws.laws import planted as plant
 from scaling_laws.laws.estimate import Points, estimate, resample, total
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.minimise import Objective, minimise

@@ -97,8 +97,9 @@ class PowerSum(Structure):
             logs.append(amount + sum([*free, *fixed], np.float64(0)))
         T = power[self.temperature] if self.temperature else 1.0
         total = T * np.logaddexp.reduce([log / T for log in np.broadcast_arrays(*logs)], axis=0)
-        if self.floor and constants[self.floor] > 0:
-            total = np.logaddexp(np.log(constants[self.floor]), total)
+        if self.floor:
+            with np.errstate(divide="ignore"):
+                total = np.logaddexp(np.log(constants[self.floor]), total)
         return np.asarray(total)
 
     def value(self, constants: Mapping[str, float], log_x: Mapping[str, Array]) -> Array:

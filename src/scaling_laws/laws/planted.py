@@ -1,4 +1,8 @@
-"""Points of every law at the paper's constants, on grids such as a study would have."""
+"""Points of every law at the paper's constants, on grids such as a study would have.
+
+What a fit finds again of them, and how often its intervals hold what was planted, tells what it is
+worth before any model is trained.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import numpy as np
 
 from scaling_laws.laws.estimate import Points
 from scaling_laws.laws.forms import LAWS, Law
+from scaling_laws.laws.problem import Array
 
 CHOSEN = {"beta": 0.2, "E_min": 2e7, "S_min": 3e3, "E": 1.7}
 """Where the paper has no number."""
@@ -41,19 +46,28 @@ GRIDS = {
 
 
 def constants(law: Law) -> dict[str, float]:
+    """Return the paper's constants of a law, and chosen ones where it has none."""
     return {
         name: CHOSEN[name] if constant.value is None else constant.value
         for name, constant in law.parameters.items()
     }
 
 
-def grid(name: str) -> dict[str, np.ndarray]:
+def grid(name: str) -> dict[str, Array]:
+    """Return the variables of a law at the points of its grid."""
     axes = np.meshgrid(*GRIDS[name].values(), indexing="ij")
     return dict(zip(GRIDS[name], (axis.ravel() for axis in axes), strict=True))
 
 
 def planted(name: str, noise: float, seed: int = 0, law: Law | None = None) -> Points:
-    """Return points of a law with relative errors of a standard deviation."""
+    """Return points of a law with relative errors of a standard deviation.
+
+    Args:
+        name: The law, whose grid is taken.
+        noise: Standard deviation of the logarithm.
+        seed: Of the errors.
+        law: Another form of it, such as one with a floor.
+    """
     law = law or LAWS[name]
     x = grid(name)
     y = law(constants(law), **x)
