@@ -501,13 +501,31 @@ def _without_null(value: Any) -> Any:
     return value
 
 
+FittedLaw = Literal[
+    "L_N",
+    "L_D",
+    "L_C",
+    "L_C_min",
+    "L_ND",
+    "L_ND_rejected",
+    "L_NS",
+    "B_crit",
+    "N_opt",
+    "B_opt",
+    "S_opt",
+    "D_opt",
+    "chinchilla",
+    "gadre",
+    "muennighoff",
+]
+
+
 class Fits(Section):
     """Fits of the laws."""
 
-    laws: dict[
-        Literal["L_N", "L_D", "L_C", "L_ND"], Annotated[list[Name], Field(min_length=1)]
-    ] = {}
-    """Law: studies whose runs it is fitted to; null drops a law of another file."""
+    laws: dict[FittedLaw, Annotated[list[Name], Field(min_length=1)]] = {}
+    """Law: studies whose runs it is fitted to; null drops a law of another file. Laws of C_min and
+    S_min need a study that varies batches beside those of sizes."""
     objective: Literal["huber", "lad", "ols"] | None = None
     """What a fit makes small, of log residuals: Huber's function, absolute values, or squares; when
     absent Huber's for the laws of Hoffmann, Gadre and Muennighoff, squares for the others."""
@@ -521,6 +539,10 @@ class Fits(Section):
     """Level of the intervals."""
     minimum_layers: Annotated[int, Field(ge=0)] = 2
     """Models with fewer layers are left out of the fits (section 3.2: one-layer models)."""
+    count: Literal["N", "N_total"] = "N"
+    """What N counts: non-embedding parameters as in the paper, or all (Pearce & Song 2024)."""
+    flop: Literal["C", "C_full"] = "C"
+    """What compute counts: 6 N a token, or attention and head as well (Porian et al. 2024)."""
     seed: Seed = 0
     """Seed of the bootstrap."""
 

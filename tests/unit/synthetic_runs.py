@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling_laws.laws.efficient import Efficient
 from scaling_laws.laws.fit import fit
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
@@ -89,6 +90,49 @@ def data_size(
             runs.append(run)
             curves.append(curve_rows(run, steps, losses))
             evaluations += evaluation_rows(run["run"], steps[-1], losses[-1])
+    return write(folder, runs, curves, evaluations)
+
+
+EFFICIENT = Efficient(alpha_N=0.09, N_c=2e11, alpha_S=0.7, S_c=60.0, alpha_B=0.25, B_star=4e6)
+"""Constants of the learning curves below; L(N, S_min) of eq. 5.6 at the critical batch of 5.3."""
+
+
+def loss_at(N: float, B: float, steps: np.ndarray) -> np.ndarray:
+    """Return the loss after steps of batch B, by eqs. 5.3, 5.4 and 5.6, which need each other."""
+    low, high = np.full(len(steps), 0.5), np.full(len(steps), 50.0)
+    for _ in range(100):
+        middle = np.sqrt(low * high)
+        least = steps / (1 + EFFICIENT.B_star / middle ** (1 / EFFICIENT.alpha_B) / B)
+        right = (EFFICIENT.N_c / N) ** EFFICIENT.alpha_N
+        right = right + (EFFICIENT.S_c / least) ** EFFICIENT.alpha_S
+        low, high = np.where(right > middle, middle, low), np.where(right > middle, high, middle)
+    return middle
+
+
+def scanned(
+    folder: Path,
+    study: str,
+    shapes: tuple[tuple[int, int], ...],
+    batches: tuple[int, ...],
+    steps: Callable[[int], int],
+    noise: float = 0.002,
+    seed: int = 0,
+) -> Path:
+    """Write a study of some shapes at some batches, at a constant rate: `loss_at`."""
+    generator = np.random.default_rng(seed)
+    runs, curves, evaluations = [], [], []
+    for n_layer, d_model in shapes:
+        for batch in batches:
+            run = run_row(study, n_layer, d_model, TOKENS, 0)
+            run |= {"run": f"{run['run']}-{batch}", "B": batch, "steps": steps(batch)}
+            run |= {"tokens": batch * run["steps"], "C": 6.0 * run["N"] * batch * run["steps"]}
+            at = np.unique(np.geomspace(4, run["steps"], 40).round().astype(int))
+            losses = loss_at(run["N"], batch, at) * np.exp(generator.normal(0, noise))
+            run |= {"test_loss": losses[-1], "best_test_loss": losses[-1], "best_step": at[-1]}
+            runs.append(run)
+            curve = {"run": run["run"], "step": at, "tokens": at * batch, "lr": 0.01}
+            curves.append(pd.DataFrame(curve | {"test_loss": losses, "test_loss_se": 0.01}))
+            evaluations += evaluation_rows(run["run"], at[-1], losses[-1])
     return write(folder, runs, curves, evaluations)
 
 

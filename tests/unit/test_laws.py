@@ -9,11 +9,11 @@ import pytest
 import synthetic_runs as synthetic
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws.curves import compute_curves
+from scaling_laws.laws.curves import compute_curves, tracks
 from scaling_laws.laws.fit import fit
 from scaling_laws.laws.forms import LAWS, predict
 from scaling_laws.laws.paper import TABLE_2, TABLE_5
-from scaling_laws.laws.points import select_runs
+from scaling_laws.laws.points import Rules, select_runs
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_compute_law_is_recovered_from_the_frontier(sizes: Path):
 
 def test_frontier_leaves_out_warmup_and_what_only_one_size_reached(sizes: Path):
     law = LAWS["L_C"]
-    runs, _ = select_runs(law, [sizes])
-    curves = compute_curves(runs, [sizes])
+    runs, _ = select_runs(law, [sizes], Rules())
+    curves = compute_curves(tracks(runs, [sizes], Rules()), None)
     C = 6 * runs.N * synthetic.B / 8.64e19
     covered = np.exp(curves.log_C[np.isfinite(curves.log_loss[0])])
     # Learning curves are evaluated at log-spaced steps, so the peak is met within a factor 1.4.
     assert covered.min() >= C[0] * synthetic.WARMUP_STEPS / 1.4
-    frontier = curves.frontier(np.ones((1, len(runs)), dtype=bool))[0]
+    frontier = curves.frontier(np.ones((1, len(runs)), dtype=bool))[0][0]
     on = np.exp(curves.log_C[np.isfinite(frontier)])
     second_largest = sorted(set(runs.N))[-2]
     last = 6 * second_largest * runs.tokens.iloc[0] / 8.64e19
@@ -267,7 +267,7 @@ def test_two_points_have_no_interval(sizes: Path):
         ("L_N", "n_layer == 3", "needs runs of at least two values of N, but all have N = 14400"),
         ("L_N", "n_layer == 1", "found 0 runs; 1 left out: fewer than 2 layers"),
         ("L_ND", "n_layer > 1", "needs runs of at least two values of D"),
-        ("L_C", "n_layer == 3", "no compute at which the learning curves of two model sizes"),
+        ("L_C", "n_layer == 3", "no compute at which a size between the smallest and the largest"),
     ],
 )
 def test_too_few_points_are_refused(sizes: Path, law: str, keep: str | None, message: str):

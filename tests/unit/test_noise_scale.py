@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from scaling_laws.training.noise_scale import SquaredNorms, noise_scale
+from scaling_laws.training.moments import noise_scale
+from scaling_laws.training.noise_scale import SquaredNorms
 
 MEAN = torch.tensor([3.0, -1.0, 0.5, 0.0])
 STD = torch.tensor([1.0, 2.0, 0.5, 4.0])

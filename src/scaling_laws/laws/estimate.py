@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,6 +20,7 @@ APART = 0.05  # of a coordinate, between two minima
 LARGEST_CONDITION = 1e6  # of the second derivatives, each coordinate in its own unit
 PROFILE = np.linspace(-6, 6, 25)  # standard deviations of a constant at which it is held
 WIDEST = 8.0  # e-foldings either way that a profile goes
+WIDEN, WIDENINGS = 4.0, 6  # how much further it goes where a side is open, and how often
 STIFFNESS = 30.0  # of the spring that holds a constant, over the objective's own
 
 Status = Literal["converged", "exact", "at_bound", "stopped_early", "not_identified"]
@@ -34,17 +35,19 @@ class Points:
         y: What the law gives, shape (points,).
         run: Number of the run that each is of, from 0 on, shape (points,).
         weights: Shape (points,).
+        behind: Runs behind the points where a point is not of one run.
     """
 
     x: Mapping[str, Array]
     y: Array
     run: npt.NDArray[np.int64]
     weights: Array
+    behind: int | None = None
 
     @property
     def runs(self) -> int:
         """Number of runs."""
-        return int(self.run.max()) + 1
+        return int(self.run.max()) + 1 if self.behind is None else self.behind
 
     def log_x(self) -> dict[str, Array]:
         """Return the logarithms of the variables."""
@@ -58,10 +61,12 @@ class Resamples:
     Attributes:
         weights: Shape (replicates, points).
         y: Shape (replicates, points), or that of the points.
+        x: Variables, where they are others than those of the points.
     """
 
     weights: Array
     y: Array
+    x: Mapping[str, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def resample(points: Points, number: int, seed: int, noise: float = 0.0) -> Resa
 def estimate(
     law: Law,
     points: Points,
-    resamples: Resamples,
+    resamples: Resamples | Sequence[Resamples],
     *,
     objective: Objective | None = None,
     starts: int = STARTS,
@@ -156,7 +161,7 @@ def estimate(
     Args:
         law: The law.
         points: Points, no fewer than constants.
-        resamples: Replicates.
+        resamples: Replicates, in parts where their variables differ.
         objective: What is made small; squares of log residuals when absent.
         starts: Places that the search begins at.
         confidence: Level of the intervals.
@@ -170,15 +175,13 @@ def estimate(
     names = list(law.parameters)
     count = len(names)
 
-    usable = _determined(points, resamples.weights, count)
-    draws = np.full((len(resamples.weights), count), np.nan)
-    y = resamples.y[usable] if resamples.y.ndim == 2 else resamples.y
-    again = np.repeat(best.theta, usable.sum(), axis=0)
-    replicates = minimise(problem, y, resamples.weights[usable], again, objective, warm=True)
-    draws[usable] = problem.constants(replicates.theta)
-    sound = replicates.converged & ~replicates.at_bound.any(axis=1)
+    parts = [resamples] if isinstance(resamples, Resamples) else resamples
+    drawn = [_replicates(law, points, best, part, objective) for part in parts]
+    draws = np.concatenate([values for values, _ in drawn])
+    sound = np.concatenate([converged for _, converged in drawn])
+    usable = np.isfinite(draws).any(axis=1)
 
-    free = points.runs - count
+    free = _independent(problem, points, best, objective) - count
     level = _levels(points.runs, count, confidence)
     exact = _distinct(points) <= count
     constants = dict(zip(names, map(float, problem.constants(best.theta)[0]), strict=True))
@@ -213,6 +216,50 @@ def estimate(
     lower = min((least for _, least in held.values()), default=np.inf)
     status, diagnosis = _judge(found, best, exact, confidence, lower)
     return replace(found, status=status, diagnosis=diagnosis)
+
+
+def _replicates(
+    law: Law, points: Points, best: Solution, part: Resamples, objective: Objective
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Return the constants of each replicate, NaN where undetermined, and which converged."""
+    x = points.x if part.x is None else part.x
+    problem = law.structure.at({name: np.log(values) for name, values in x.items()})
+    problem.bound(points.y)
+    count = best.theta.shape[1]
+    usable = _determined(x, part.weights, count)
+    draws = np.full((len(part.weights), count), np.nan)
+    sound = np.zeros(len(part.weights), dtype=bool)
+    if usable.any():
+        start = best.theta
+        if part.x is not None:
+            at_best = law.structure.at(points.log_x()).constants(best.theta)[0]
+            named = dict(zip(law.parameters, at_best, strict=True))
+            start = problem.coordinates_of(named)[None]
+        y = part.y[usable] if part.y.ndim == 2 else part.y
+        starts = np.repeat(start, usable.sum(), axis=0)
+        found = minimise(problem, y, part.weights[usable], starts, objective, warm=True)
+        draws[usable] = problem.constants(found.theta)
+        sound[usable] = found.converged & ~found.at_bound.any(axis=1)
+    return draws, sound
+
+
+def _independent(problem: Problem, points: Points, best: Solution, objective: Objective) -> int:
+    """Return how many independent points these are worth, for profiles.
+
+    Points of one run share its luck. With m points a run and a correlation r of the residuals
+    within a run, n points are worth n / (1 + (m - 1) r) (Kish 1965, the design effect).
+    """
+    count, runs = len(points.y), points.runs
+    if points.behind is not None or count == runs or runs < 2:
+        return runs
+    residual = residuals(problem, points, best.theta, objective)[0]
+    sizes = np.bincount(points.run)
+    means = np.bincount(points.run, residual) / sizes
+    between = float((sizes * (means - residual.mean()) ** 2).sum()) / (runs - 1)
+    within = float(((residual - means[points.run]) ** 2).sum()) / (count - runs)
+    each = count / runs
+    shared = (between - within) / (between + (each - 1) * within) if between else 0.0
+    return max(runs, round(count / (1 + (each - 1) * max(shared, 0.0))))
 
 
 def _elsewhere(
@@ -264,9 +311,11 @@ def _judge(
     return ("not_identified", said) if said else ("converged", [])
 
 
-def _determined(points: Points, weights: Array, count: int) -> npt.NDArray[np.bool_]:
+def _determined(
+    variables: Mapping[str, Array], weights: Array, count: int
+) -> npt.NDArray[np.bool_]:
     """Tell which replicates hold as many different points as constants, and vary each variable."""
-    x = np.column_stack([*points.x.values()])
+    x = np.column_stack([*variables.values()])
     present = weights > 0
     enough = _different(x, present) >= count
     for column in x.T:
@@ -339,37 +388,43 @@ def _profiles(
         logs = np.log(np.where(draws > 0, draws, np.nan))
     spread = np.array([_spread(logs[:, column]) for column in columns])
     least = float(best.objective[0])
-    power = _power(problem, points, best, objective)
-    threshold = least * _ratio(free, power, confidence)
-    targets = np.log(value[columns])[:, None] + spread[:, None] * PROFILE
-    stiffness = STIFFNESS * least / free / spread**2
-    rows = len(columns) * len(PROFILE)
-    pull = Pull(
-        np.repeat(columns, len(PROFILE)), targets.ravel(), np.repeat(stiffness, len(PROFILE))
-    )
-    held = minimise(
-        problem,
-        points.y,
-        points.weights,
-        np.repeat(best.theta, rows, axis=0),
-        objective,
-        pull=pull,
-        warm=True,
-    )
-    bare = total(problem, points, held.theta, objective).reshape(len(columns), -1)
-    with np.errstate(divide="ignore"):
-        at = np.log(problem.constants(held.theta)[np.arange(rows), pull.column])
-    at = at.reshape(len(columns), -1)
-    result = {}
-    for number, column in enumerate(columns):
-        centre = float(np.log(value[column]))
-        low = _crossing(centre - at[number], bare[number], least, threshold)
-        high = _crossing(at[number] - centre, bare[number], least, threshold)
-        interval = Interval(
-            None if low is None else float(np.exp(centre - low)),
-            None if high is None else float(np.exp(centre + high)),
+    threshold = least * _ratio(free, _power(problem, points, best, objective), confidence)
+    stiffness = STIFFNESS * least / free
+    result: dict[str, tuple[Interval, float]] = {}
+    for _ in range(WIDENINGS):
+        rows = len(columns) * len(PROFILE)
+        targets = np.log(value[columns])[:, None] + spread[:, None] * PROFILE
+        pull = Pull(
+            np.repeat(columns, len(PROFILE)),
+            targets.ravel(),
+            np.repeat(stiffness / spread**2, len(PROFILE)),
         )
-        result[names[column]] = (interval, float(bare[number].min()))
+        again = np.repeat(best.theta, rows, axis=0)
+        held = minimise(problem, points.y, points.weights, again, objective, pull=pull, warm=True)
+        bare = total(problem, points, held.theta, objective).reshape(len(columns), -1)
+        with np.errstate(divide="ignore"):
+            at = np.log(problem.constants(held.theta)[np.arange(rows), pull.column])
+        at = at.reshape(len(columns), -1)
+        for number, column in enumerate(columns):
+            centre = float(np.log(value[column]))
+            low = _crossing(centre - at[number], bare[number], least, threshold)
+            high = _crossing(at[number] - centre, bare[number], least, threshold)
+            interval = Interval(
+                None if low is None else float(np.exp(centre - low)),
+                None if high is None else float(np.exp(centre + high)),
+            )
+            result[names[column]] = (interval, float(bare[number].min()))
+        # Bootstrap and profile may differ: where a side is open, look further out.
+        closed = [None not in vars(result[names[column]][0]).values() for column in columns]
+        further = [
+            number
+            for number, done in enumerate(closed)
+            if not done and spread[number] * PROFILE.max() < WIDEST
+        ]
+        if not further:
+            break
+        columns = [columns[number] for number in further]
+        spread = np.minimum(WIDEN * spread[further], WIDEST / PROFILE.max())
     return result
 
 

@@ -13,18 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws.curves import frontier
+from scaling_laws.laws.batch import critical_batches
+from scaling_laws.laws.curves import curve_points, frontier
 from scaling_laws.laws.estimate import STARTS, Estimate, Interval, estimate
 from scaling_laws.laws.forms import Law, get_law
 from scaling_laws.laws.minimise import Objective
 from scaling_laws.laws.own import LARGEST_VOCABULARY, read_own
-from scaling_laws.laws.points import Sample, finals
+from scaling_laws.laws.points import Rules, Sample, finals
 from scaling_laws.output import atomic
 
 ROBUST = ("chinchilla", "gadre", "muennighoff")
 """Laws whose authors use Huber's function; the others are fitted by squares."""
 CORRELATED = 0.5  # of neighbouring residuals: a curve's points, not runs
 FEWEST_NEIGHBOURS = 8
+WIDTH = 120  # characters of a table, also where nobody looks at a terminal
 DIGITS = 7  # of the replicates' constants that are kept
 
 
@@ -44,6 +46,8 @@ def fit(
     bootstrap: int = 1000,
     confidence: float = 0.95,
     minimum_layers: int = 2,
+    count: Literal["N", "N_total"] = "N",
+    flop: Literal["C", "C_full"] = "C",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Fit a scaling law to runs of your own, or to the tables of studies.
@@ -78,8 +82,10 @@ def fit(
         starts: Places that the search begins at.
         bootstrap: Bootstrap replicates.
         confidence: Level of the intervals.
-        minimum_layers: Shallower models are left out of L(N) and L(C), as in the paper; 1 keeps
-            all.
+        minimum_layers: Shallower models are left out of laws of the size alone and of compute, as
+            in the paper; 1 keeps all.
+        count: What N counts in the tables: non-embedding parameters, or all.
+        flop: What compute counts in the tables: 6 N a token, or attention and head as well.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -99,7 +105,7 @@ def fit(
     if runs is not None:
         sample = read_own(form, runs, column or [], drop_highest_loss, vocabulary)
     else:
-        sample = sample_of(form, tables or [], minimum_layers)
+        sample = sample_of(form, tables or [], Rules(minimum_layers, count, flop))
     kind = objective or ("huber" if law in ROBUST else "ols")
     goal = Objective(kind, delta, "linear" if form.name == "LR_N" else "log")
     found = estimate(
@@ -118,17 +124,19 @@ def fit(
     return {"status": result["status"], "points": result["n_points"]}
 
 
-def sample_of(law: Law, tables: list[Path], minimum_layers: int) -> Sample:
+def sample_of(law: Law, tables: list[Path], rules: Rules) -> Sample:
     """Return the points of a law from the tables of studies.
 
     Raises:
         InputError: When there are none for this law.
     """
-    if law.loss == "envelope":
-        return frontier(law, tables, minimum_layers)
+    if law.name == "B_crit":
+        return critical_batches(law, tables, rules)
+    if law.loss == "curves":
+        return (curve_points if law.name == "L_NS" else frontier)(law, tables, rules)
     if law.loss is not None:
-        return finals(law, tables, minimum_layers)
-    raise InputError(f"{law.name}: give its points with --runs")
+        return finals(law, tables, rules)
+    raise InputError(f"{law.name}: no table has its points; give them with --runs")
 
 
 def summarise(
@@ -199,6 +207,7 @@ def summarise(
 def show(result: dict[str, Any]) -> None:
     """Print a fit."""
     console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, WIDTH)
     console.print(escape(result["equation"]))
     table = Table(box=None, pad_edge=False)
     level = f"{100 * result['confidence']:g} %"

@@ -35,8 +35,8 @@ class Law:
         structure: The mathematics.
         response: What it gives: column and unit.
         loss: Which loss of the tables it is fitted to, in nats per token: of the last step, of the
-            step with the least test loss, or the lower envelope of all learning curves; None where
-            points of another kind are fitted.
+            step with the least test loss, or of learning curves; None where points of another kind
+            are fitted.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Law:
     parameters: Mapping[str, Constant]
     structure: Structure
     response: tuple[str, str] = ("L", NATS)
-    loss: Literal["test_loss", "best_test_loss", "envelope"] | None = None
+    loss: Literal["test_loss", "best_test_loss", "curves"] | None = None
 
     @property
     def of_loss(self) -> bool:
@@ -110,7 +110,7 @@ def _power_law(
     unit: str,
     title: str,
     source: str,
-    loss: Literal["test_loss", "best_test_loss", "envelope"] | None,
+    loss: Literal["test_loss", "best_test_loss", "curves"] | None,
 ) -> Law:
     exponent = f"alpha_{variable}"
     scale = "C_c_min" if variable == "C_min" else f"{variable}_c"
@@ -138,8 +138,9 @@ def _optimum(quantity: str, unit: str, title: str) -> Law:
         source="Table 6",
         variables={"C_min": "PF-days"},
         parameters={name: paper.TABLE_6[name] for name in (power, scale)},
-        structure=PowerSum((Term(scale, {power: {"C_min": 1}}),)),
+        structure=PowerSum((Term(scale, {power: {"C_min": 1}}),), signed=True),
         response=(quantity, unit),
+        loss="curves",
     )
 
 
@@ -149,10 +150,10 @@ LAWS = {
         _power_law("N", "parameters", "Loss against model size", "eqs. 1.1, 3.1", "test_loss"),
         _power_law("D", "tokens", "Loss against data set size", "eqs. 1.2, 3.2", "best_test_loss"),
         _power_law(
-            "C", "PF-days", "Loss against compute at a fixed batch size", "eq. 3.3", "envelope"
+            "C", "PF-days", "Loss against compute at a fixed batch size", "eq. 3.3", "curves"
         ),
         _power_law(
-            "C_min", "PF-days", "Loss against compute at small batches", "eqs. 1.3, 6.3", None
+            "C_min", "PF-days", "Loss against compute at small batches", "eqs. 1.3, 6.3", "curves"
         ),
         Law(
             name="L_ND",
@@ -199,6 +200,7 @@ LAWS = {
             structure=PowerSum(
                 (_scaled("N", "alpha_N", "N_c"), _scaled("S_min", "alpha_S", "S_c"))
             ),
+            loss="curves",
         ),
         Law(
             name="B_crit",
@@ -254,7 +256,7 @@ LAWS = {
             source="eq. 4.4",
             variables={"N": "parameters"},
             parameters=paper.OVERFITTING,
-            structure=PowerSum((Term("k", {"p": {"N": 1}}),)),
+            structure=PowerSum((Term("k", {"p": {"N": 1}}),), signed=True),
             response=("D", "tokens"),
         ),
         Law(

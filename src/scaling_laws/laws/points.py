@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,25 @@ SEEDS_APART = (
 KEYS = {"runs": ["run"], "curves": ["run", "step"], "evaluations": ["run", "step", "corpus"]}
 
 
+TOKENS_PROCESSED = ("chinchilla", "gadre", "muennighoff")
+"""Laws whose D is the tokens that a run processes; elsewhere it is the distinct ones."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What of the runs a law is fitted to.
+
+    Attributes:
+        minimum_layers: Least number of layers in laws of the model size alone and of compute.
+        count: Column that N is taken from; N_total has embeddings and head (Pearce & Song 2024).
+        flop: Column that compute is taken from; C_full has attention and head (Porian et al. 2024).
+    """
+
+    minimum_layers: int = 2
+    count: Literal["N", "N_total"] = "N"
+    flop: Literal["C", "C_full"] = "C"
+
+
 def read_studies(folders: Sequence[Path], name: str, columns: Sequence[str]) -> pd.DataFrame:
     """Return the table `name` of several studies as one; a run of two studies stands once in it.
 
@@ -45,24 +64,34 @@ def read_studies(folders: Sequence[Path], name: str, columns: Sequence[str]) -> 
 
 
 def select_runs(
-    law: Law, folders: Sequence[Path], minimum_layers: int = 2
+    law: Law, folders: Sequence[Path], rules: Rules
 ) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Return the runs that a law is fitted to, and those that are left out with the reason.
 
-    Left out are diverged runs; from L(N) and L(C) runs of fewer than `minimum_layers`, which the
-    paper leaves out because they lie off the trend (section 3.2, Figure 6); from L(D) all
-    models but the largest, because the law is about data that limit a large model (section 3.3).
+    Left out are diverged runs; from laws of the model size alone and of compute runs of too few
+    layers, which the paper leaves out because they lie off the trend (section 3.2, Figure 6); from
+    L(D) all models but the largest, because the law is about data that limit a large model
+    (section 3.3); from laws of tokens that are each seen once runs that see some again.
 
     Args:
         law: The law.
         folders: One folder of tables a study.
-        minimum_layers: Least number of layers in L(N) and L(C).
+        rules: What is left out, and how N and C are counted.
     """
     runs = read_studies(folders, "runs", RUN_COLUMNS)
-    loss = runs["test_loss" if law.loss == "envelope" else law.loss]
+    if rules.count != "N":
+        _require(runs, folders, rules.count)
+        runs["N"] = runs[rules.count]
+    loss = runs[law.loss if law.loss in ("test_loss", "best_test_loss") else "test_loss"]
     reason = pd.Series("", index=runs.index)
-    if law.name in ("L_N", "L_C"):
-        reason[runs.n_layer < minimum_layers] = f"fewer than {minimum_layers} layers"
+    if law.name == "L_N" or law.loss == "curves":
+        reason[runs.n_layer < rules.minimum_layers] = f"fewer than {rules.minimum_layers} layers"
+    if law.name in TOKENS_PROCESSED:
+        _require(runs, folders, "tokens")
+        runs["U"], runs["D"] = runs["D"], runs["tokens"]
+        runs["M"], runs["C"] = runs["D"] / runs["N"], 6.0 * runs["N"] * runs["D"]
+        if "U" not in law.variables:
+            reason[runs["D"] > runs["U"]] = "sees data more than once"
     if law.name == "L_D":
         largest = runs.N[runs.outcome != "diverged"].max()
         reason[runs["N"] != largest] = f"not the largest model, N = {largest}"
@@ -98,9 +127,9 @@ class Sample:
     excluded: list[Exclusion]
     inputs: list[str]
     notes: dict[str, Any] = field(default_factory=dict)
-    redraw: Callable[[int, int], Resamples] | None = None
+    redraw: Callable[[int, int], Resamples | Sequence[Resamples]] | None = None
 
-    def resamples(self, number: int, seed: int) -> Resamples:
+    def resamples(self, number: int, seed: int) -> Resamples | Sequence[Resamples]:
         """Return replicates."""
         redraw = self.redraw or (lambda number, seed: resample(self.points, number, seed))
         return redraw(number, seed)
@@ -115,7 +144,7 @@ def make_sample(
     *,
     weights: Array | None = None,
     notes: dict[str, Any] | None = None,
-    redraw: Callable[[int, int], Resamples] | None = None,
+    redraw: Callable[[int, int], Resamples | Sequence[Resamples]] | None = None,
 ) -> Sample:
     """Return a sample of points that can determine a law.
 
@@ -145,13 +174,13 @@ def make_sample(
     return Sample(law, shown, points, where, excluded, inputs, notes or {}, redraw)
 
 
-def finals(law: Law, folders: Sequence[Path], minimum_layers: int = 2) -> Sample:
+def finals(law: Law, folders: Sequence[Path], rules: Rules) -> Sample:
     """Return the last or best losses of runs as points.
 
     Raises:
         InputError: When a table is missing, or there are too few runs.
     """
-    runs, excluded = select_runs(law, folders, minimum_layers)
+    runs, excluded = select_runs(law, folders, rules)
     columns = list(dict.fromkeys(["run", "N", *law.variables]))
     frame = runs[columns].assign(L=runs["loss"])
     inputs = [str(folder / "runs.parquet") for folder in folders]
@@ -196,6 +225,11 @@ def _check_enough(law: Law, frame: pd.DataFrame, excluded: list[Exclusion], wher
             f"{where}: too few points for {law.name}: {shortage}; "
             f"found {len(distinct)} distinct values of ({', '.join(variables)}); {found}"
         )
+
+
+def _require(runs: pd.DataFrame, folders: Sequence[Path], column: str) -> None:
+    if column not in runs:
+        raise InputError(f"{join(folders)}: runs.parquet has no column {column}")
 
 
 def join(folders: Sequence[Path]) -> str:

@@ -53,12 +53,14 @@ class PowerSum(Structure):
         temperature: The power that is T as well; None where T = 1.
         floor: Name of what remains when every term has vanished; None where nothing does.
         inverse: Powers that are published as their inverse: B_crit = B_* / L^(1 / alpha_B).
+        signed: Whether powers may be negative, too.
     """
 
     terms: tuple[Term, ...]
     temperature: str | None = None
     floor: str | None = None
     inverse: frozenset[str] = frozenset()
+    signed: bool = False
 
     @property
     def powers(self) -> list[str]:
@@ -95,8 +97,10 @@ class PowerSum(Structure):
             ]
             fixed = [number * log_x[variable] for variable, number in term.fixed.items()]
             logs.append(amount + sum([*free, *fixed], np.float64(0)))
-        T = power[self.temperature] if self.temperature else 1.0
-        total = T * np.logaddexp.reduce([log / T for log in np.broadcast_arrays(*logs)], axis=0)
+        total = logs[0]
+        if len(logs) > 1:
+            T = power[self.temperature] if self.temperature else 1.0
+            total = T * np.logaddexp.reduce([log / T for log in np.broadcast_arrays(*logs)])
         if self.floor:
             with np.errstate(divide="ignore"):
                 total = np.logaddexp(np.log(constants[self.floor]), total)
@@ -166,7 +170,7 @@ class Powers(Problem):
     def bound(self, observed: Array) -> None:
         """Set the bounds of the coordinates from the observed values."""
         logs = np.log(observed)
-        self.low = np.full(self.coordinates, POWERS[0])
+        self.low = np.full(self.coordinates, -POWERS[1] if self.law.signed else POWERS[0])
         self.high = np.full(self.coordinates, POWERS[1])
         self.low[self._amount :] = logs.min() - FAINT
         self.high[self._amount :] = logs.max() + LOUD
