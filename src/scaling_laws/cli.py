@@ -56,6 +56,7 @@ COMMANDS = {
     "evaluate": ("evaluation.losses", "evaluate", "Evaluate one run on every corpus."),
     "collect": ("studies.collect", "collect", "Gather finished runs into tables."),
     "fit": ("laws.fit", "fit", "Fit a scaling law to tables of runs."),
+    "judge": ("laws.judge", "judge", "Judge the forms of a law by prediction."),
     "predict": ("laws.forecast", "predict", "Foretell what a fitted law gives."),
     "optimum": ("laws.forecast", "optimum", "Say how to spend compute, by fitted laws."),
     "figure": ("figures.draw", "figure", "Draw a figure of the paper from tables and fits."),
@@ -83,6 +84,7 @@ BOUNDS = {
     "train": ("training",),
     "evaluate": ("evaluation",),
     "fit": ("fits",),
+    "judge": ("fits",),
 }
 LEAST = {
     "workers": 1,
@@ -93,6 +95,7 @@ LEAST = {
     "threads": 1,
     "drop_highest_loss": 0,
     "vocabulary": 2,
+    "hold_out": 1,
 }
 
 

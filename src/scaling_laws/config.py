@@ -569,10 +569,26 @@ class Config(Section):
     tokenizer: Tokenizer = Tokenizer()
     training: Training = Training()
     studies: dict[Name, Study] = {}
-    """The experiments, by name; null drops one of another file."""
+    """The experiments, by name; null drops one of another file, and the laws fitted to it."""
     evaluation: Evaluation = Evaluation()
     hardware: Hardware = Hardware()
     fits: Fits = Fits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_laws_of_studies_that_are_off(cls, value: Any) -> Any:
+        """Leave out the laws of a study that is null: one line turns it off with all it feeds."""
+        studies, fits = (value.get(key) for key in ("studies", "fits"))
+        laws = fits.get("laws") if isinstance(fits, dict) else None
+        if not isinstance(studies, dict) or not isinstance(laws, dict):
+            return value
+        off = set(studies) - set(_without_null(studies))
+        kept = {
+            law: wanted
+            for law, wanted in laws.items()
+            if not (isinstance(wanted, list) and off & set(map(str, wanted)))
+        }
+        return {**value, "fits": {**fits, "laws": kept}}
 
     @field_validator("corpora", "studies", mode="before")
     @classmethod
@@ -592,9 +608,10 @@ class Config(Section):
         for law, studies in self.fits.laws.items():
             for study in studies:
                 if study not in self.studies:
+                    there = ", ".join(self.studies) or "none"
                     raise ValueError(
-                        f"fits.laws.{law}: studies.{study} is off; drop the law, in an overlay "
-                        f"with {law}: null"
+                        f"fits.laws.{law}: no study {study!r}; there is {there}; drop the law, in "
+                        f"an overlay with {law}: null"
                     )
         return self
 

@@ -90,10 +90,14 @@ def test_numbers_that_are_none_are_refused(default):
 
 def test_null_takes_away_a_corpus_or_law_as_an_overlay_must(default):
     default["corpora"]["books"] = None
-    default["fits"]["laws"] |= {"L_D": None, "L_ND": None}
-    default["studies"]["data_size"] = None
+    default["fits"]["laws"]["N_opt"] = None
     config = validate(default)
-    assert "books" not in config.corpora and set(config.fits.laws) == {"L_N", "L_C"}
+    assert "books" not in config.corpora and "N_opt" not in config.fits.laws
+
+
+def test_a_study_that_is_off_takes_its_laws_along(default):
+    default["studies"] |= {"data_size": None, "batch_size": None}
+    assert set(validate(default).fits.laws) == {"L_N", "L_C"}
 
 
 def test_files_that_are_named_and_not_there_are_refused(live, tmp_path):
@@ -236,7 +240,7 @@ def test_a_contact_is_an_address_that_can_be_reached(default, contact):
 
 def test_a_law_cannot_be_fitted_to_an_unknown_study(default):
     put(default, "fits.laws.L_N", ["data"])
-    with pytest.raises(InputError, match=r"fits\.laws\.L_N: studies\.data is off; drop the law"):
+    with pytest.raises(InputError, match=r"fits\.laws\.L_N: no study 'data'; there is model_size"):
         validate(default)
 
 
@@ -291,9 +295,6 @@ def test_names_that_lead_nowhere_are_refused(default):
     with pytest.raises(InputError, match=r"corpora\.test: the name is taken"):
         validate(default)
     del default["corpora"]["test"]
-    default["studies"]["data_size"] = None
-    with pytest.raises(InputError, match=r"fits\.laws\.L_D: studies\.data_size is off"):
-        validate(default)
 
 
 def test_a_missing_key_is_named(default):

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def settings():
     """Return the settings of the demo, with the two studies that its laws are fitted to."""
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    del settings["studies"]["batch_size"]
+    settings["studies"]["batch_size"] = None
     settings["training"]["tokens"] = 3_600_000
     return settings
 

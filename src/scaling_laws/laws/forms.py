@@ -51,6 +51,11 @@ class Law:
     loss: Literal["test_loss", "best_test_loss", "curves"] | None = None
 
     @property
+    def powers(self) -> list[str]:
+        """Names of its exponents: what can be compared between tokenizers and corpora."""
+        return self.structure.powers if isinstance(self.structure, PowerSum) else []
+
+    @property
     def of_loss(self) -> bool:
         """Whether the law gives a loss."""
         return self.response[1] == NATS

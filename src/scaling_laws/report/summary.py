@@ -28,7 +28,7 @@ def summary(results: Path) -> None:
         table.add_column(heading, justify="left")
     for name, fit in fits.items():
         for parameter, numbers in fit["parameters"].items():
-            if parameter.startswith("alpha"):
+            if parameter in LAWS[name].powers:
                 table.add_row(
                     LAWS[name].symbol,
                     parameter,
