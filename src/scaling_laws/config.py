@@ -515,6 +515,8 @@ FittedLaw = Literal[
     "S_opt",
     "D_opt",
     "chinchilla",
+    "chinchilla_1",
+    "chinchilla_2",
     "gadre",
     "muennighoff",
 ]

@@ -11,6 +11,7 @@ import synthetic_runs as synthetic
 from scaling_laws import cli
 from scaling_laws.errors import InputError
 from scaling_laws.laws.fit import fit
+from scaling_laws.laws.forms import LAWS
 
 TRUE = synthetic.EFFICIENT
 SIZES = ((1, 16), (2, 16), (2, 24), (3, 32), (4, 40), (4, 64), (6, 80), (8, 96), (8, 144))
@@ -111,3 +112,36 @@ def test_the_optimum_for_compute_is_that_of_appendix_b(studies, tmp_path, monkey
     assert float(values["B"]) == pytest.approx(float(TRUE.batch(5e15)), rel=0.2)
     product = 6 * float(values["N"]) * float(values["B"]) * float(values["S"])
     assert product == pytest.approx(1e16, rel=0.02)
+
+
+def test_the_best_size_of_equal_compute_is_that_of_the_planted_law(tmp_path):
+    law = LAWS["chinchilla"]
+    constants = {name: constant.value for name, constant in law.parameters.items()}
+    generator = np.random.default_rng(0)
+    rows = []
+    for C in np.geomspace(6e18, 3e21, 9):
+        G = (constants["alpha"] * constants["A"] / (constants["beta"] * constants["B"])) ** (
+            1 / (constants["alpha"] + constants["beta"])
+        )
+        best = G * (C / 6) ** (constants["beta"] / (constants["alpha"] + constants["beta"]))
+        for N in best * np.geomspace(0.3, 3, 7):
+            loss = law(constants, N=N, D=C / (6 * N)) * np.exp(generator.normal(0, 5e-4))
+            rows.append({"N": N, "C": C, "L": loss})
+    rows += [{"N": 1e9, "C": 1e24, "L": 2.0}]
+    path = tmp_path / "runs.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    fit("chinchilla_2", runs=path, json=tmp_path / "fit.json", bootstrap=300)
+    found = json.loads((tmp_path / "fit.json").read_text())
+    assert found["n_points"] == 9
+    assert found["excluded"] == [{"run": "row 64", "reason": "fewer than 4 sizes of its compute"}]
+    planted = constants["beta"] / (constants["alpha"] + constants["beta"])
+    assert found["optimum"]["a"] == pytest.approx(planted, abs=0.02)
+    with pytest.raises(InputError, match="4 sizes or more of about the same compute"):
+        pd.DataFrame(rows[::7]).to_csv(path, index=False)
+        fit("chinchilla_2", runs=path)
+
+
+def test_minima_over_learning_curves_give_the_best_size(studies, tmp_path):
+    found = fitted("chinchilla_1", studies[1:], tmp_path)
+    assert 0.3 < found["optimum"]["a"] < 1
+    assert found["n_points"] > 20

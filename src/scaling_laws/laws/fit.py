@@ -16,10 +16,19 @@ from scaling_laws.errors import InputError
 from scaling_laws.laws.batch import critical_batches
 from scaling_laws.laws.curves import curve_points, frontier
 from scaling_laws.laws.estimate import STARTS, Estimate, Interval, estimate
-from scaling_laws.laws.forms import Law, get_law
+from scaling_laws.laws.forms import LAWS, Law, get_law
+from scaling_laws.laws.isoflop import isoflop
 from scaling_laws.laws.minimise import Objective
 from scaling_laws.laws.own import LARGEST_VOCABULARY, read_own
-from scaling_laws.laws.points import Rules, Sample, finals
+from scaling_laws.laws.points import (
+    RUN_COLUMNS,
+    Rules,
+    Sample,
+    finals,
+    read_studies,
+    seed_noise,
+)
+from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 
 ROBUST = ("chinchilla", "gadre", "muennighoff")
@@ -103,7 +112,7 @@ def fit(
             "expected folders of studies, or --runs with a table of runs, and not both"
         )
     if runs is not None:
-        sample = read_own(form, runs, column or [], drop_highest_loss, vocabulary)
+        sample = own_sample(form, runs, column or [], drop_highest_loss, vocabulary)
     else:
         sample = sample_of(form, tables or [], Rules(minimum_layers, count, flop))
     kind = objective or ("huber" if law in ROBUST else "ols")
@@ -124,6 +133,22 @@ def fit(
     return {"status": result["status"], "points": result["n_points"]}
 
 
+def own_sample(
+    law: Law, runs: Path, columns: list[str], drop_highest_loss: int, vocabulary: int
+) -> Sample:
+    """Return the points of a law from a table of runs.
+
+    Raises:
+        InputError: When the table is not what it should be, or has too few runs.
+    """
+    if law.name != "chinchilla_2":
+        return read_own(law, runs, columns, drop_highest_loss, vocabulary)
+    found = read_own(LAWS["chinchilla"], runs, columns, drop_highest_loss, vocabulary)
+    frame = found.frame.rename(columns={"loss": "L"})
+    frame["C"] = 6 * frame["N"] * frame["D"] / FLOP_PER_PF_DAY
+    return isoflop(law, frame, found.where, found.excluded, found.inputs)
+
+
 def sample_of(law: Law, tables: list[Path], rules: Rules) -> Sample:
     """Return the points of a law from the tables of studies.
 
@@ -132,6 +157,12 @@ def sample_of(law: Law, tables: list[Path], rules: Rules) -> Sample:
     """
     if law.name == "B_crit":
         return critical_batches(law, tables, rules)
+    if law.name == "chinchilla_2":
+        runs = finals(LAWS["chinchilla"], tables, rules)
+        frame = runs.frame.rename(columns={"loss": "L"})
+        frame["C"] = 6 * frame["N"] * frame["D"] / FLOP_PER_PF_DAY
+        noise = seed_noise(read_studies(tables, "runs", RUN_COLUMNS))
+        return isoflop(law, frame, runs.where, runs.excluded, runs.inputs, noise)
     if law.loss == "curves":
         return (curve_points if law.name == "L_NS" else frontier)(law, tables, rules)
     if law.loss is not None:

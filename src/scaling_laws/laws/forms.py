@@ -290,6 +290,27 @@ LAWS = {
             structure=PowerSum((_fall("N", "alpha", "A"), _fall("D", "beta", "B")), floor="E"),
             loss="test_loss",
         ),
+        *(
+            Law(
+                name=f"chinchilla_{approach}",
+                symbol="N_opt(C)",
+                title=f"Best model size against compute, from {means}",
+                equation="N_opt = G C^a",
+                source=f"Hoffmann et al. 2022, approach {approach}",
+                variables={"C": "PF-days"},
+                parameters={
+                    "a": Constant(exponent, "1", f"Hoffmann et al. 2022, approach {approach}"),
+                    "G": Constant(None, "parameters", "not in that paper"),
+                },
+                structure=PowerSum((Term("G", {"a": {"C": 1}}),), signed=True),
+                response=("N_opt", "parameters"),
+                loss="curves" if approach == 1 else None,
+            )
+            for approach, exponent, means in (
+                (1, 0.50, "the lowest of all learning curves"),
+                (2, 0.49, "runs of equal compute"),
+            )
+        ),
         Law(
             name="gadre",
             symbol="L(C, M)",

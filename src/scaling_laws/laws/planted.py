@@ -12,7 +12,7 @@ from scaling_laws.laws.estimate import Points
 from scaling_laws.laws.forms import LAWS, Law
 from scaling_laws.laws.problem import Array
 
-CHOSEN = {"beta": 0.2, "E_min": 2e7, "S_min": 3e3, "E": 1.7}
+CHOSEN = {"beta": 0.2, "E_min": 2e7, "S_min": 3e3, "E": 1.7, "G": 2e9}
 """Where the paper has no number."""
 N = np.geomspace(1e5, 1e9, 8)
 D = np.geomspace(1e8, 3e10, 8)
@@ -36,6 +36,8 @@ GRIDS = {
     "S_opt": {"C_min": np.repeat(np.geomspace(1e-8, 1e1, 12), 3)},
     "D_opt": {"C_min": np.repeat(np.geomspace(1e-8, 1e1, 12), 3)},
     "chinchilla": {"N": np.geomspace(1e7, 1e10, 10), "D": np.geomspace(1e9, 1e12, 10)},
+    "chinchilla_1": {"C": np.repeat(np.geomspace(1e-2, 1e3, 12), 3)},
+    "chinchilla_2": {"C": np.repeat(np.geomspace(1e-2, 1e3, 12), 3)},
     "gadre": {"C": np.geomspace(1e17, 1e22, 10), "M": np.geomspace(2, 640, 10)},
     "muennighoff": {
         "N": np.geomspace(1e8, 1e10, 5),
