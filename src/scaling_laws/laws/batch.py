@@ -57,11 +57,11 @@ class Scan(NamedTuple):
     log_steps: list[Array]
     least: list[Array]
 
-    def levels(self) -> Array:
-        """Return losses, highest first, that at least half of the runs pass through."""
+    def levels(self, number: int = LEVELS) -> Array:
+        """Return log losses, highest first, that at least half of the runs pass through."""
         high = min(least[0] for least in self.least)
         low = float(np.median([least[-1] for least in self.least]))
-        return np.linspace(high, low, LEVELS + 2)[1:-1] if low < high else np.empty(0)
+        return np.linspace(high, low, number + 2)[1:-1] if low < high else np.empty(0)
 
     def steps(self, levels: Array, shift: Array) -> Array:
         """Return the steps to each level, infinite where it is not reached.
@@ -78,6 +78,11 @@ class Scan(NamedTuple):
             found[:, number] = reach(log_steps, least, levels - shift[:, [number]])
         return np.exp(found)
 
+    def best(self, steps: Array) -> Array:
+        """Return the steps of the best learning rate, shape (replicates, batches, levels)."""
+        batches = np.unique(self.B)
+        return np.stack([steps[:, self.B == B].min(axis=1) for B in batches], axis=1)
+
     def hyperbolae(self, steps: Array, present: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
         """Return S_min and E_min of each replicate and level, NaN where not both are positive.
 
@@ -87,9 +92,8 @@ class Scan(NamedTuple):
             steps: Shape (replicates, runs, levels).
             present: Which runs there are, shape (replicates, runs).
         """
-        steps = np.where(present[:, :, None], steps, np.inf)
+        best = self.best(np.where(present[:, :, None], steps, np.inf))
         batches = np.unique(self.B)
-        best = np.stack([steps[:, self.B == B].min(axis=1) for B in batches], axis=1)
         weight = np.where(np.isfinite(best), 1 / best, 0.0)  # zero where it is not reached
         inverse = 1 / batches[:, None]
         a, b, c = ((weight**2 * inverse**power).sum(axis=1) for power in range(3))
@@ -125,6 +129,38 @@ def is_scan(folder: Path) -> bool:
     return bool((runs.groupby("N")["B"].nunique() >= FEWEST_BATCHES).any())
 
 
+def scans_of(runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[list[Scan], list[Exclusion]]:
+    """Return the batch scans among runs, one for each N, and the runs that are in none.
+
+    Args:
+        runs: Rows of the runs table that did not diverge.
+        curves: The curves table.
+    """
+    curves = curves[(curves["step"] > 0) & (curves["test_loss"] > 0)]
+    curves = curves[np.isfinite(curves["test_loss"])].sort_values("step")
+    tracks = dict(list(curves.groupby("run")))
+    scans: list[Scan] = []
+    excluded: list[Exclusion] = []
+    for N in np.unique(runs["N"].to_numpy()):
+        of_size = runs[(runs["N"] == N) & runs["run"].isin(tracks)]
+        if of_size["B"].nunique() < FEWEST_BATCHES:
+            reason = f"fewer than {FEWEST_BATCHES} batches of N = {N}"
+            excluded += [{"run": str(run), "reason": reason} for run in of_size["run"]]
+            continue
+        of_runs = [tracks[run] for run in of_size["run"]]
+        losses = [np.log(track["test_loss"].to_numpy(dtype=float)) for track in of_runs]
+        scans.append(
+            Scan(
+                N=int(N),
+                run=list(of_size["run"]),
+                B=of_size["B"].to_numpy(dtype=float),
+                log_steps=[np.log(track["step"].to_numpy(dtype=float)) for track in of_runs],
+                least=[np.minimum.accumulate(loss) for loss in losses],
+            )
+        )
+    return scans, excluded
+
+
 def read_scans(folders: Sequence[Path], rules: Rules) -> tuple[list[Scan], list[Exclusion], float]:
     """Return the scans of some studies, the runs that are in none, and the noise of seeds.
 
@@ -133,31 +169,9 @@ def read_scans(folders: Sequence[Path], rules: Rules) -> tuple[list[Scan], list[
     """
     runs = read_studies(folders, "runs", [*RUN_COLUMNS, rules.count])
     runs["N"] = runs[rules.count]
-    curves = read_studies(folders, "curves", CURVE_COLUMNS)
-    curves = curves[(curves.step > 0) & (curves.test_loss > 0) & np.isfinite(curves.test_loss)]
-    tracks = dict(list(curves.sort_values("step").groupby("run")))
-    excluded, scans = [], []
-    diverged = runs.outcome == "diverged"
-    excluded += [{"run": str(run), "reason": "diverged"} for run in runs.run[diverged]]
-    for N in np.unique(runs.N[~diverged].to_numpy()):
-        of_size = runs[~diverged & (runs.N == N)]
-        if of_size.B.nunique() < FEWEST_BATCHES:
-            reason = f"fewer than {FEWEST_BATCHES} batches of N = {N}"
-            excluded += [{"run": str(run), "reason": reason} for run in of_size.run]
-            continue
-        kept = of_size[of_size.run.isin(tracks)]
-        scans.append(
-            Scan(
-                N=int(N),
-                run=list(kept.run),
-                B=kept.B.to_numpy(dtype=float),
-                log_steps=[np.log(tracks[run].step.to_numpy(dtype=float)) for run in kept.run],
-                least=[
-                    np.minimum.accumulate(np.log(tracks[run].test_loss.to_numpy()))
-                    for run in kept.run
-                ],
-            )
-        )
+    diverged = runs["outcome"] == "diverged"
+    scans, excluded = scans_of(runs[~diverged], read_studies(folders, "curves", CURVE_COLUMNS))
+    excluded += [{"run": str(run), "reason": "diverged"} for run in runs["run"][diverged]]
     return scans, excluded, seed_noise(runs[~diverged])
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from scipy.stats import spearmanr
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws.batch import reach, scans_of
 from scaling_laws.tables import read_table
 
 LEVELS = 6  # losses at which runs are compared
@@ -86,7 +87,7 @@ def sample_efficiency(tables: Tables) -> Claim:
     """Tell whether larger models reach a loss in fewer tokens (section 1.1, figure 2)."""
     first = tables.of("model_size").drop_duplicates("N")
     reached = {
-        N: _reached(tables.curves[tables.curves["run"] == run], "tokens")
+        N: _reached(tables.curves[tables.curves["run"] == run])
         for N, run in zip(first["N"], first["run"], strict=True)
     }
     lines, trends = [], []
@@ -147,39 +148,32 @@ def positions(tables: Tables) -> Claim:
 
 
 def batches(tables: Tables) -> Claim:
-    """Tell whether larger batches need fewer steps and more tokens (section 5.1, figure 18).
-
-    At each loss S = S_min + E_min / B is fitted to the steps S of the best rate for each batch B,
-    errors being relative; E = B S.
-    """
-    statement = "Larger batches reach a loss in fewer steps and more tokens"
-    runs = tables.of("batch_size")
+    """Tell whether larger batches need fewer steps and more tokens (section 5.1, figure 18)."""
     lines: list[str] = []
     seen: list[bool] = []
-    for N, of_size in runs.groupby("N"):
-        curves = {
-            (B, run): _reached(tables.curves[tables.curves["run"] == run], "step")
-            for B, run in zip(of_size["B"], of_size["run"], strict=True)
-        }
-        for loss in _levels(tables.curves[tables.curves["run"].isin(of_size["run"])]):
-            steps: dict[float, float] = {}
-            for (B, _), of in curves.items():
-                steps[B] = min(steps.get(B, math.inf), of(loss))
-            table = np.array(sorted((B, S) for B, S in steps.items() if math.isfinite(S)))
-            if len(table) < FEWEST:
+    scans, _ = scans_of(tables.of("batch_size"), tables.curves)
+    for scan in scans:
+        levels = scan.levels(LEVELS)
+        steps = scan.steps(levels, np.zeros((1, len(scan.run))))
+        S_min, E_min = scan.hyperbolae(steps, np.ones((1, len(scan.run)), dtype=bool))
+        best = scan.best(steps)[0]
+        for level, S, least, tokens in zip(levels, best.T, S_min[0], E_min[0], strict=True):
+            reached = np.isfinite(S)
+            if reached.sum() < FEWEST:
                 continue
-            B, S = table.T
-            S_min, E_min = np.linalg.lstsq(
-                np.stack([np.ones_like(B), 1 / B], 1) / S[:, None], np.ones_like(S), rcond=None
-            )[0]
+            B, S = np.unique(scan.B)[reached], S[reached]
             seen.append(bool((np.diff(S) < 0).all() and (np.diff(B * S) > 0).all()))
-            sound = S_min > 0 and E_min > 0
-            critical = f"B_crit {E_min / S_min:.3g} tokens" if sound else "not identified"
+            critical = "B_crit not identified"
+            if math.isfinite(least):
+                critical = (
+                    f"S_min {least:.3g}, E_min {tokens:.3g}, B_crit {tokens / least:.3g} tokens"
+                )
             lines.append(
-                f"N = {N:,}, loss {loss:.2f}, B = {B[0]:.0f} to {B[-1]:.0f} tokens: "
-                f"steps {S[0]:.0f} to {S[-1]:.0f}, tokens {B[0] * S[0]:.3g} to "
-                f"{B[-1] * S[-1]:.3g}; S_min {S_min:.3g}, E_min {E_min:.3g}, {critical}"
+                f"N = {scan.N:,}, loss {math.exp(level):.2f}, "
+                f"B = {B[0]:.0f} to {B[-1]:.0f} tokens: steps {S[0]:.0f} to {S[-1]:.0f}, tokens {B[0] * S[0]:.3g} to "
+                f"{B[-1] * S[-1]:.3g}; {critical}"
             )
+    statement = "Larger batches reach a loss in fewer steps and more tokens"
     return Claim(statement, lines, all(seen) if seen else None)
 
 
@@ -240,23 +234,17 @@ def _last(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return table[table["step"] == table.groupby("run")["step"].transform("max")]
 
 
-def _reached(curve: pd.DataFrame, column: str) -> Callable[[float], float]:
-    """Return the function that gives the steps or tokens at which a run first reaches a loss.
+def _reached(curve: pd.DataFrame) -> Callable[[float], float]:
+    """Return the function that gives the tokens at which a run first reaches a loss.
 
-    Between evaluations the logarithm of the amount is linear in the loss. It is infinite for a
-    loss that the run never reaches, or had reached when it was first evaluated.
+    It is infinite for a loss that the run never reaches, or had reached when first evaluated.
     """
     curve = curve[curve["step"] > 0].sort_values("step").dropna(subset=["test_loss"])
-    amounts = np.log(curve[column].to_numpy(dtype=float))
-    least = np.minimum.accumulate(curve["test_loss"].to_numpy(dtype=float))
+    amounts = np.log(curve["tokens"].to_numpy(dtype=float))
+    least = np.minimum.accumulate(np.log(curve["test_loss"].to_numpy(dtype=float)))
 
     def reached(loss: float) -> float:
-        below = np.flatnonzero(least <= loss)
-        if not len(below) or below[0] == 0:
-            return math.inf
-        after = below[0]
-        share = (least[after - 1] - loss) / (least[after - 1] - least[after])
-        return float(np.exp(amounts[after - 1] + share * (amounts[after] - amounts[after - 1])))
+        return float(np.exp(reach(amounts, least, np.array(math.log(loss)))))
 
     return reached
 
