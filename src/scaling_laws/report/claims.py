@@ -170,8 +170,8 @@ def batches(tables: Tables) -> Claim:
                 )
             lines.append(
                 f"N = {scan.N:,}, loss {math.exp(level):.2f}, "
-                f"B = {B[0]:.0f} to {B[-1]:.0f} tokens: steps {S[0]:.0f} to {S[-1]:.0f}, tokens {B[0] * S[0]:.3g} to "
-                f"{B[-1] * S[-1]:.3g}; {critical}"
+                f"B = {B[0]:.0f} to {B[-1]:.0f} tokens: steps {S[0]:.0f} to {S[-1]:.0f}, "
+                f"tokens {B[0] * S[0]:.3g} to {B[-1] * S[-1]:.3g}; {critical}"
             )
     statement = "Larger batches reach a loss in fewer steps and more tokens"
     return Claim(statement, lines, all(seen) if seen else None)
