@@ -25,38 +25,43 @@ def gelu(x: Tensor) -> Tensor:
     """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return F.gelu(x, approximate="tanh")
-    activated: Tensor = _GELU.apply(x)  # type: ignore[no-untyped-call]
-    return activated
+    if torch.is_grad_enabled() and x.requires_grad:
+        activated: Tensor = _GELU.apply(x)  # type: ignore[no-untyped-call]
+        return activated
+    result = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for x_, r in _pieces(x, result):
+        _sigmoid(x_, torch.mul(x_, x_, out=r)).mul_(x_)
+    return result
 
 
 class _GELU(Function):
-    """x s with s = sigmoid(z), whose gradient is s (1 + x z' (1 - s)).
+    """x s with s = sigmoid(z), whose derivative is s + x z' (s - s^2).
 
-    It keeps x alone and works s out again, so that a step needs no more memory than PyTorch's.
+    The derivative is worked out at once, while everything is in the cache, and kept in the place
+    of x: a step needs no more memory than PyTorch's, and the way back is one product.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        result = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for x_, r in _pieces(x, result):
-            _sigmoid(x_, torch.mul(x_, x_, out=r)).mul_(x_)
+        result, derivative = (
+            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2)
+        )
+        room = torch.empty(min(x.numel(), ELEMENTS_PER_PIECE))
+        for x_, r, d in _pieces(x, result, derivative):
+            torch.mul(x_, x_, out=r)
+            torch.mul(r, 3 * CUBIC, out=d).add_(LINEAR).mul_(x_)
+            sigmoid = _sigmoid(x_, r)
+            bend = torch.addcmul(sigmoid, sigmoid, sigmoid, value=-1, out=room[: len(x_)])
+            torch.addcmul(sigmoid, d, bend, out=d)
+            r.mul_(x_)
+        ctx.save_for_backward(derivative)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        result = torch.empty_like(x, memory_format=torch.contiguous_format)
-        rooms = torch.empty(2, min(x.numel(), ELEMENTS_PER_PIECE))
-        for x_, gradient, r in _pieces(x, gradients[0], result):
-            sigmoid, slope = rooms[:, : len(x_)]
-            torch.mul(x_, x_, out=slope)
-            _sigmoid(x_, sigmoid.copy_(slope))
-            slope.mul_(3 * CUBIC).add_(LINEAR).mul_(x_)
-            torch.sub(1, sigmoid, out=r)
-            r.mul_(slope).add_(1).mul_(sigmoid).mul_(gradient)
-        return result
+        (derivative,) = ctx.saved_tensors
+        return torch.mul(gradients[0], derivative)
 
 
 def _sigmoid(x: Tensor, square: Tensor) -> Tensor:
