@@ -238,7 +238,7 @@ def test_sizes_of_the_ladder_grow_by_some_two_times():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"training": {"data_tokens": 100_000}}, "runs see their data more than 4 times, up to 28"),
+        ({"training": {"data_tokens": 100_000}}, "runs see their data more than 4 times, up to 24"),
         ({"training": {"data_tokens": 2_000_000}}, "runs overfit by equation 4.4"),
         ({"training": {"warmup": "60%"}}, "runs warm up for more than half of their steps"),
         (

@@ -49,7 +49,7 @@ def test_a_run_that_is_wanted_twice_is_made_once(settings):
 
 def test_a_setting_of_one_study_leaves_the_runs_of_the_other(settings):
     before = runs(validate(settings))
-    settings["studies"]["data_size"]["training"]["learning_rate"] = {"peak": 0.02}
+    settings["studies"]["data_size"]["training"]["learning_rate"] = {"peak": 0.03}
     after = runs(validate(settings))
     assert of_study(before, "model_size") == of_study(after, "model_size")
     assert not set(of_study(before, "data_size")) & set(of_study(after, "data_size"))
@@ -117,8 +117,8 @@ def test_only_the_largest_model_keeps_snapshots(settings):
 
 def test_the_learning_rate_follows_the_rule(settings):
     rates = {spec.N: spec.lr for spec in of_study(runs(validate(settings)), "model_size").values()}
-    assert rates[6144] == 0.01
-    assert rates[24_576] == pytest.approx(0.01 * 4**-0.25, rel=1e-3)
+    assert rates[6144] == 0.02
+    assert rates[24_576] == pytest.approx(0.02 * 4**-0.25, rel=1e-3)
 
 
 # The sizes of the paper's legends and their column "LR D.1".

@@ -129,9 +129,11 @@ def problems(config: Config, table: dict[str, Run]) -> Iterator[str]:
     """Yield what makes a grid ill-posed, before it costs anything."""
     for law, studies in config.fits.laws.items():
         specs = [run.spec for run in table.values() if set(run.studies) & set(studies)]
-        of, values = ("D", {s.data_tokens for s in specs})
-        if law != "L_D":
-            of, values = ("N", {s.N for s in specs if s.n_layer >= config.fits.minimum_layers})
+        of, values = ("N", {s.N for s in specs if s.n_layer >= config.fits.minimum_layers})
+        if law == "L_D":
+            of, values = ("D", {s.data_tokens for s in specs})
+        if law == "B_crit":
+            of, values = ("B", {s.batch_tokens for s in specs})
         if len(values) < FEWEST_SIZES:
             yield (
                 f"{law}: {len(values)} values of {of} in {', '.join(studies)}; a fit needs "
