@@ -66,6 +66,7 @@ def test_a_law_foretells_with_interval_and_distance(besiroglu, capsys):
         (["N=1e9"], r"needs D \(tokens\) as well"),
         (["N=1e9", "D=x"], "expected numbers above 0, such as D=1e9"),
         (["N=1e9", "D=-1"], "expected numbers above 0"),
+        (["N=1e9", "N=1e10", "D=1e9"], "N is given twice"),
         (["N=1e9", "M=20"], r"L\(N, D\) depends on N, D"),
         (["N=1,2,3", "D=1,2"], "as many values of each variable"),
     ],
@@ -86,7 +87,7 @@ def test_wrong_compute_and_files_are_named(besiroglu, tmp_path):
         optimum([tmp_path / "no.json"], compute="1e21FLOP")
     sizes = synthetic.model_size(tmp_path / "model_size")
     fit("L_N", [sizes], json=tmp_path / "L_N.json", bootstrap=20)
-    with pytest.raises(InputError, match="none of L_N tells how to spend compute"):
+    with pytest.raises(InputError, match="L_N cannot tell how to spend compute"):
         optimum([tmp_path / "L_N.json"], compute="1e21FLOP")
 
 
@@ -137,6 +138,53 @@ def test_studies_are_judged_with_both_counts_of_parameters(tmp_path):
     assert any("with embeddings" in form for form in found)
     law = found[LAWS["L_N"].equation]
     assert law["runs"] == 1 and law["error"] < 1
+
+
+def test_a_run_is_held_out_with_its_whole_curve(tmp_path):
+    points = planted("chinchilla", 0.002)
+    table = pd.DataFrame({**points.x, "L": points.y})
+    table["run"] = table["N"].rank(method="dense")
+    table.to_csv(tmp_path / "curves.csv", index=False)
+    found = verdicts(tmp_path, "chinchilla", runs=tmp_path / "curves.csv")
+    assert found[LAWS["chinchilla"].equation]["runs"] == 10
+
+
+def test_a_forecast_below_zero_is_no_error(tmp_path):
+    points = planted("L_N", 0.002)
+    table = pd.DataFrame({**points.x, "L": 0.03 * points.y**3})
+    table.to_csv(tmp_path / "steep.csv", index=False)
+    out = tmp_path / "verdicts.json"
+    judge("L_N", runs=tmp_path / "steep.csv", hold_out=4, bootstrap=50, json=out)
+    assert "NaN" not in out.read_text()
+
+
+def test_sizes_of_equal_compute_tell_the_best_one(tmp_path, capsys):
+    law = LAWS["chinchilla_2"]
+    C = np.geomspace(1e19, 1e22, 6)
+    N = law({"a": 0.5, "G": 2e9}, C=C / 8.64e19)
+    content = {
+        "law": "chinchilla_2",
+        "parameters": {name: {"low": 1.0} for name in ("a", "G")},
+        "optimum": {"a": 0.5, "G": 2e9},
+        "draws": {"a": [0.49, 0.51], "G": [2e9, 2e9]},
+        "percentiles": [0.025, 0.975],
+        "confidence": 0.95,
+        "range": {"C": [1e-1, 1e2]},
+        "status": "converged",
+    }
+    (tmp_path / "iso.json").write_text(json.dumps(content))
+    optimum([tmp_path / "iso.json"], compute=f"{C[-1]}FLOP".replace("+", ""))
+    found = {line[0]: line for line in rows(capsys) if line}
+    assert float(found["N"][1]) == pytest.approx(N[-1], rel=1e-3)
+
+
+def test_two_laws_that_tell_of_compute_are_one_too_many(besiroglu, tmp_path):
+    path = planted_runs(tmp_path, "chinchilla")
+    fit("gadre", runs=path, json=tmp_path / "gadre.json", bootstrap=10)
+    with pytest.raises(InputError, match="chinchilla and gadre each tell"):
+        optimum([besiroglu, tmp_path / "gadre.json"], compute="1e21FLOP")
+    with pytest.raises(InputError, match="two of the files are fits of one law"):
+        optimum([besiroglu, besiroglu], compute="1e21FLOP")
 
 
 def test_only_losses_of_runs_are_judged(tmp_path):

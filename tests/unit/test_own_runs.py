@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 
 from scaling_laws import cli
-from scaling_laws.laws.forms import LAWS
+from scaling_laws.laws import planted
+from scaling_laws.laws.forms import LAWS, predict
+from scaling_laws.laws.special import Repeated
 
 DATA = Path(__file__).parents[1] / "data" / "chinchilla_epoch.csv"
 NAMES = ["--column", "N=Model Size", "--column", "C=Training FLOP", "--column", "L=loss"]
@@ -94,6 +97,38 @@ def test_compute_is_in_flop_in_a_file_and_in_pf_days_in_the_paper(fitting, tmp_p
     out = tmp_path / "fit.json"
     fitting("L_C", "--runs", tmp_path / "c.csv", "--bootstrap", 5, "--json", out)
     assert json.loads(out.read_text())["optimum"]["C_c"] == pytest.approx(1.6e7, rel=1e-3)
+
+
+def test_repeated_data_rest_on_a_fit_of_data_seen_once(fitting, tmp_path):
+    once = {"A": 300.0, "B": 900.0, "E": 1.2, "alpha": 0.33, "beta": 0.31}
+    grid = planted.grid("muennighoff")
+    law = replace(LAWS["muennighoff"], structure=Repeated(once))
+    loss = law({"R_D": 15.4, "R_N": 5.3}, **grid)
+    loss = loss * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(loss)))
+    pd.DataFrame({**grid, "L": loss}).to_csv(tmp_path / "r.csv", index=False)
+    (tmp_path / "once.json").write_text(json.dumps({"optimum": once}))
+    out = tmp_path / "fit.json"
+    options = ("--runs", tmp_path / "r.csv", "--bootstrap", 100, "--json", out)
+    code, said, _ = fitting("muennighoff", "--once", tmp_path / "once.json", *options)
+    fit = json.loads(out.read_text())
+    assert code == 0 and fit["once"] == once and "data seen once: A = 300" in said
+    for name, value in (("R_D", 15.4), ("R_N", 5.3)):
+        assert fit["parameters"][name]["low"] < value < fit["parameters"][name]["high"]
+    assert predict(fit, *(grid[name][:3] for name in law.variables)) == pytest.approx(
+        loss[:3], rel=0.02
+    )
+    _, _, said = fitting("L_N", "--once", tmp_path / "once.json", *options)
+    assert "L_N does not rest on another fit" in said
+    pd.DataFrame({**grid, "L": loss}).drop(columns="U").to_csv(tmp_path / "r.csv", index=False)
+    code, _, said = fitting("muennighoff", *options)
+    assert code == 2 and "needs U (distinct tokens)" in said
+
+
+def test_quantities_that_contradict_each_other_are_noticed(fitting, runs, tmp_path):
+    runs.assign(C=3 * 6 * runs.N * runs.D).to_csv(tmp_path / "r.csv", index=False)
+    _, said, _ = fitting("chinchilla", "--runs", tmp_path / "r.csv", "--bootstrap", 20)
+    assert "C is 3 times 6 N D" in said
+    assert "columns: N = N, D = D" in said
 
 
 def test_floors_can_be_added_and_taken_away(fitting, runs, tmp_path):

@@ -250,7 +250,9 @@ def _independent(problem: Problem, points: Points, best: Solution, objective: Ob
     within a run, n points are worth n / (1 + (m - 1) r) (Kish 1965, the design effect).
     """
     count, runs = len(points.y), points.runs
-    if points.behind is not None or count == runs or runs < 2:
+    if points.behind is not None:
+        return min(runs, int((points.weights > 0).sum()))
+    if count == runs or runs < 2:
         return runs
     residual = residuals(problem, points, best.theta, objective)[0]
     sizes = np.bincount(points.run)
@@ -289,9 +291,17 @@ def _judge(
         status = "stopped_early"
         said.append("a profile found a lower objective: give more starts")
     if best.at_bound.any():
-        columns = np.flatnonzero(best.at_bound[0])
-        ends = ", ".join(list(found.law.parameters)[column] for column in map(int, columns))
-        return "at_bound", [*said, f"{ends} ran to the end of its range: the points do not need it"]
+        names = [list(found.law.parameters)[int(k)] for k in np.flatnonzero(best.at_bound[0])]
+        powers = [name for name in names if name in found.law.powers]
+        if powers:
+            said.append(
+                f"{', '.join(powers)} ran to the end of its range: no such power law is seen"
+            )
+        if others := [name for name in names if name not in powers]:
+            said.append(
+                f"{', '.join(others)} ran to the end of its range: the points do not need it"
+            )
+        return "at_bound", said
     if status != "converged":
         return status, said
     if found.condition > LARGEST_CONDITION:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from json import dumps
+from dataclasses import replace
+from json import dumps, loads
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws import paper
 from scaling_laws.laws.batch import critical_batches
 from scaling_laws.laws.curves import curve_points, frontier
 from scaling_laws.laws.estimate import STARTS, Estimate, Interval, estimate
@@ -28,6 +30,7 @@ from scaling_laws.laws.points import (
     read_studies,
     seed_noise,
 )
+from scaling_laws.laws.special import Repeated
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 
@@ -51,6 +54,7 @@ def fit(
     floor: bool | None = None,
     drop_highest_loss: int = 0,
     vocabulary: int = LARGEST_VOCABULARY,
+    once: Path | None = None,
     starts: int = STARTS,
     bootstrap: int = 1000,
     confidence: float = 0.95,
@@ -88,6 +92,8 @@ def fit(
         floor: Fit the form with an irreducible term, or without; when absent as published.
         drop_highest_loss: Rows with the highest loss that are left out.
         vocabulary: Size of the vocabulary; no loss is above its logarithm.
+        once: Fit of chinchilla to data seen once, on which muennighoff rests; when absent the
+            constants of Muennighoff et al., which are those of their own corpus and tokenizer.
         starts: Places that the search begins at.
         bootstrap: Bootstrap replicates.
         confidence: Level of the intervals.
@@ -107,6 +113,10 @@ def fit(
     form = get_law(law)
     if floor is not None:
         form = form.with_floor(floor)
+    if form.name == "muennighoff" and once is not None:
+        form = replace(form, structure=Repeated(_constants_of(once)))
+    elif once is not None:
+        raise InputError(f"--once: {law} does not rest on another fit; muennighoff does")
     if (runs is None) == (not tables):
         raise InputError(
             "expected folders of studies, or --runs with a table of runs, and not both"
@@ -131,6 +141,22 @@ def fit(
             partial.write_text(dumps(result, indent=2, allow_nan=False) + "\n")
     show(result)
     return {"status": result["status"], "points": result["n_points"]}
+
+
+def _constants_of(path: Path) -> dict[str, float]:
+    """Return the constants of a fit of chinchilla.
+
+    Raises:
+        InputError: When the file is none.
+    """
+    try:
+        content = loads(path.read_text())
+        constants = {name: float(content["optimum"][name]) for name in paper.MUENNIGHOFF_ONCE}
+    except FileNotFoundError:
+        raise InputError(f"--once {path}: no such file") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--once {path}: no fit of chinchilla, with E") from None
+    return constants
 
 
 def own_sample(
@@ -197,7 +223,8 @@ def summarise(
             "other_source": constant.other_source,
             "profile": None if profile is None else {"low": profile.low, "high": profile.high},
         }
-    diagnosis = list(found.diagnosis)
+    diagnosis = [*found.diagnosis, *sample.notes.get("warnings", [])]
+    repeated = {"once": dict(law.structure.once)} if isinstance(law.structure, Repeated) else {}
     if warning := _neighbours(sample, found):
         diagnosis.append(warning)
     return {
@@ -225,6 +252,7 @@ def summarise(
             name: [float(frame[name].min()), float(frame[name].max())] for name in law.variables
         },
         "decreasing": _decreasing(law, frame),
+        **repeated,
         **sample.notes,
         "percentiles": list(found.level),
         "draws": {
@@ -274,8 +302,17 @@ def show(result: dict[str, Any]) -> None:
     )
     console.print(
         f"{starts['agreeing']} of {starts['tried']} starts agree; {bootstrap['converged']} of "
-        f"{bootstrap['replicates']} replicates converged; {len(result['excluded'])} left out"
+        f"{bootstrap['replicates']} replicates converged"
     )
+    reasons = pd.Series([row["reason"] for row in result["excluded"]], dtype=str).value_counts()
+    for reason, count in reasons.items():
+        console.print(f"{count} left out: {escape(str(reason))}")
+    if "columns" in result:
+        used = ", ".join(f"{name} = {column}" for name, column in result["columns"].items())
+        console.print(f"columns: {escape(used)}")
+    if "once" in result:
+        used = ", ".join(f"{name} = {value:.5g}" for name, value in result["once"].items())
+        console.print(f"data seen once: {used}")
     color = "green" if result["status"] == "converged" else "yellow"
     console.print(f"[{color}]{result['status']}[/]")
     for line in result["diagnosis"]:
@@ -299,9 +336,12 @@ def _neighbours(sample: Sample, found: Estimate) -> str | None:
     correlation = float(np.corrcoef(pairs.T)[0, 1])
     if correlation < CORRELATED:
         return None
+    told = f"residuals of neighbouring D at one N are correlated ({correlation:.2f})"
+    if "run" in sample.notes.get("columns", {}):
+        return f"{told}: another form may fit better, see `scaling-laws judge`"
     return (
-        f"residuals of neighbouring D at one N are correlated ({correlation:.2f}): if these are "
-        "points of learning curves, name their runs with --column run=COLUMN"
+        f"{told}: if these are points of learning curves, name their runs with --column "
+        "run=COLUMN; else another form may fit better, see `scaling-laws judge`"
     )
 
 

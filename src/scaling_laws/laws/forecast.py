@@ -23,6 +23,8 @@ from scaling_laws.models.counts import FLOP_PER_PF_DAY
 SIZES = np.geomspace(1e3, 1e15, 2401)  # parameters among which the best is sought, then refined
 UNITS = {"FLOP": 1.0, "PF-days": FLOP_PER_PF_DAY, "PFd": FLOP_PER_PF_DAY}
 COMPUTE = ("C", "C_min")
+OF_BOTH = ("chinchilla", "gadre", "L_ND", "L_ND_rejected")
+"""Laws of the loss that have a best size for compute."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def predict(fit: Path, *, at: list[str]) -> None:
     Args:
         fit: JSON that `scaling-laws fit --json` wrote.
         at: A variable's values, such as N=1e9 or N=1e8,1e9; compute with its unit, C=1e21FLOP or
-            C=10PF-days. Once for each variable.
+            C=10PF-days. Once for each variable; the first values belong together, and the second.
 
     Raises:
         InputError: When the fit cannot be read, or a variable is missing or unknown.
@@ -101,7 +103,11 @@ def predict(fit: Path, *, at: list[str]) -> None:
     drawn = np.array([found.law(draw, **variables) for draw in found.draws])
     table = Table(box=None, pad_edge=False)
     level = f"{100 * found.content['confidence']:g} %"
-    for title in [*variables, name, level, "extrapolated"]:
+    titles = [
+        f"{name} ({unit})" if name in COMPUTE else name
+        for name, unit in found.law.variables.items()
+    ]
+    for title in [*titles, name, level, "extrapolated"]:
         table.add_column(title, justify="right")
     for row, point in enumerate(np.atleast_1d(value)):
         at_row = {
@@ -122,9 +128,10 @@ def optimum(fits: list[Path], *, compute: str) -> None:
     """Say how to spend compute: size, tokens, batch and steps of the least loss.
 
     From a law of N and D (chinchilla, gadre, L_ND), the size at which D = C / 6 N tokens give the
-    least loss; with a fit of B_crit also the batch at that loss, where training takes twice the
-    least steps and twice the least tokens. From fits of L_NS and B_crit the closed form of the
-    paper's appendix B, C being what training at the critical batch takes, twice C_min.
+    least loss; with a fit of B_crit also the critical batch at that loss and the steps of that
+    batch: larger ones need more tokens than D for the loss, smaller ones fewer. From chinchilla_1
+    or chinchilla_2 size and tokens. From fits of L_NS and B_crit the closed form of the paper's
+    appendix B, C being what training at the critical batch takes, twice C_min.
 
     Args:
         fits: JSON files that `scaling-laws fit --json` wrote.
@@ -135,6 +142,8 @@ def optimum(fits: list[Path], *, compute: str) -> None:
     """
     C = parse_compute("--compute", compute)
     found = {fit.law.name: fit for fit in map(read_fit, fits)}
+    if len(found) < len(fits):
+        raise InputError("two of the files are fits of one law; expected one of each")
     quantities, used = _plan(found, C)
     table = Table("", box=None, pad_edge=False)
     for title in ("value", f"{100 * used[0].content['confidence']:g} %", "extrapolated", "unit"):
@@ -159,8 +168,12 @@ Quantity = tuple[str, str, float, list[float]]
 
 def _plan(found: Mapping[str, Fit], C: float) -> tuple[list[Quantity], list[Fit]]:
     critical = found.get("B_crit")
-    of_both = [fit for fit in found.values() if {"N", "D"} <= set(fit.law.variables)]
-    of_both += [fit for name, fit in found.items() if name == "gadre"]
+    of_both = [fit for name, fit in found.items() if name in OF_BOTH]
+    if len(of_both) > 1:
+        raise InputError(
+            f"{' and '.join(fit.law.name for fit in of_both)} each tell how to spend compute; give "
+            "one of them"
+        )
     if of_both:
         fit = of_both[0]
         best = _least(fit.law, fit.constants, C)
@@ -192,9 +205,19 @@ def _plan(found: Mapping[str, Fit], C: float) -> tuple[list[Quantity], list[Fit]
         laws = [Efficient.of(a, b) for a, b in draws]
         law = Efficient.of(size.constants, critical.constants)
         return list(_efficient(law, laws, C)), [size, critical]
+    for fit in found.values():
+        if fit.law.response[0] == "N_opt" and "C" in fit.law.variables:
+            day = C / FLOP_PER_PF_DAY
+            N = float(fit.law(fit.constants, C=day))
+            sizes = [float(fit.law(draw, C=day)) for draw in fit.draws]
+            return [
+                ("N", "parameters", N, sizes),
+                ("D", "tokens", C / (6 * N), [C / (6 * size) for size in sizes]),
+                ("D / N", "", C / (6 * N**2), [C / (6 * size**2) for size in sizes]),
+            ], [fit]
     raise InputError(
-        f"none of {', '.join(found)} tells how to spend compute; expected a fit of chinchilla, "
-        "gadre or L_ND, or fits of L_NS and B_crit"
+        f"{', '.join(found)} cannot tell how to spend compute; expected a fit of chinchilla, "
+        "chinchilla_1, chinchilla_2, gadre or L_ND, or fits of L_NS and B_crit"
     )
 
 
@@ -247,6 +270,8 @@ def _values(law: Law, at: list[str]) -> dict[str, Array]:
         name, _, values = text.partition("=")
         if name not in law.variables:
             raise InputError(f"--at {text}: {law.symbol} depends on {', '.join(law.variables)}")
+        if name in given:
+            raise InputError(f"--at {text}: {name} is given twice; several values go with commas")
         given[name] = np.array([_number(law, name, text, value) for value in values.split(",")])
     if missing := [name for name in law.variables if name not in given]:
         units = ", ".join(f"{name} ({law.variables[name]})" for name in missing)

@@ -358,6 +358,8 @@ def get_law(name: str) -> Law:
 def law_of(fit: Mapping[str, Any]) -> Law:
     """Return the law that a fit is of, with or without its irreducible term."""
     law = get_law(fit["law"])
+    if isinstance(law.structure, Repeated):
+        return replace(law, structure=Repeated(fit["once"]))
     if set(fit["parameters"]) != set(law.parameters):
         law = law.with_floor("E" in fit["parameters"])
     return law

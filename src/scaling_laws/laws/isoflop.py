@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from scaling_laws.errors import InputError
@@ -34,8 +33,10 @@ def isoflop(
 ) -> Sample:
     """Return the best size for each budget.
 
-    Replicates draw runs, and move the losses of each by the noise of seeds; a budget counts in
-    those in which its parabola opens upward and has its lowest point among the sizes.
+    Replicates move every loss by the scatter about the parabolae, or by the noise of seeds where
+    that is larger: to leave sizes out would shift a lowest point that leans (Porian et al. 2024
+    inject noise, too). A budget counts in those in which its parabola opens upward and has its
+    lowest point among the sizes.
 
     Args:
         law: N_opt against C.
@@ -67,10 +68,7 @@ def isoflop(
         )
     log_N = np.log(frame["N"].to_numpy(dtype=float))
     log_L = np.log(frame["L"].to_numpy(dtype=float))
-    everything = np.ones((1, len(frame)))
-    best = np.array(
-        [_lowest(log_N[rows], log_L[rows][None], everything[:, rows])[0] for rows in groups]
-    )
+    best = np.array([_lowest(log_N[rows], log_L[rows][None])[0] for rows in groups])
     C = np.array([np.exp(log_C[rows].mean()) for rows in groups])
     on = np.isfinite(best)
     found = pd.DataFrame({"C": C, "N_opt": np.exp(best)})[on].reset_index(drop=True)
@@ -80,41 +78,42 @@ def isoflop(
         law, found, where, left_out, inputs, notes={"budgets_without_lowest_point": outside}
     )
     kept = [rows for rows, there in zip(groups, on, strict=True) if there]
+    spread = max(noise, _scatter([(log_N[rows], log_L[rows]) for rows in kept]))
+    sample.notes["scatter"] = spread
 
     def redraw(number: int, seed: int) -> Resamples:
         generator = np.random.default_rng(seed)
         parts = []
         for rows in kept:
-            size = len(rows)
-            counts = generator.multinomial(size, np.full(size, 1 / size), size=number)
-            moved = log_L[rows] + noise * generator.standard_normal((number, size))
-            parts.append(_lowest(log_N[rows], moved, counts.astype(float)))
+            moved = log_L[rows] + spread * generator.standard_normal((number, len(rows)))
+            parts.append(_lowest(log_N[rows], moved))
         drawn = np.stack(parts, axis=1)
         there = np.isfinite(drawn)
         return Resamples(there.astype(float), np.exp(np.where(there, drawn, 0.0)))
 
-    points = replace(sample.points, behind=sum(map(len, kept)))
-    return replace(sample, points=points, redraw=redraw)
+    return replace(sample, redraw=redraw)
 
 
-def _lowest(log_N: Array, log_L: Array, weights: Array) -> Array:
+def _scatter(groups: Sequence[tuple[Array, Array]]) -> float:
+    """Return the standard deviation of log losses about the parabolae of their budgets."""
+    squares, free = 0.0, 0
+    for log_N, log_L in groups:
+        parabola = np.polyfit(log_N - log_N.mean(), log_L, 2)
+        squares += float(((np.polyval(parabola, log_N - log_N.mean()) - log_L) ** 2).sum())
+        free += len(log_N) - 3
+    return float(np.sqrt(squares / free)) if free > 0 else 0.0
+
+
+def _lowest(log_N: Array, log_L: Array) -> Array:
     """Return where parabolae are lowest, NaN where that is not among the sizes.
 
     Args:
         log_N: Shape (runs,).
         log_L: Shape (rows, runs).
-        weights: Shape (rows, runs).
     """
     centre = log_N.mean()
-    powers = np.stack([(log_N - centre) ** power for power in range(3)])
-    left = np.einsum("rn,in,jn->rij", weights, powers, powers)
-    right = np.einsum("rn,in,rn->ri", weights, powers, log_L)
-    lowest = np.full(len(weights), np.nan)
-    sound: npt.NDArray[np.bool_] = np.linalg.cond(left) < 1e10
-    if sound.any():
-        _, slope, bend = np.linalg.solve(left[sound], right[sound][:, :, None])[:, :, 0].T
-        with np.errstate(divide="ignore", invalid="ignore"):
-            place = centre - slope / (2 * bend)
-        inside = (bend > 0) & (log_N.min() < place) & (place < log_N.max())
-        lowest[sound] = np.where(inside, place, np.nan)
-    return lowest
+    bend, slope, _ = np.polyfit(log_N - centre, log_L.T, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        place = centre - slope / (2 * bend)
+    inside = (bend > 0) & (log_N.min() < place) & (place < log_N.max())
+    return np.where(inside, place, np.nan)

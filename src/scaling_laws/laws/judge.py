@@ -22,7 +22,6 @@ from scaling_laws.laws.minimise import Objective
 from scaling_laws.laws.own import LARGEST_VOCABULARY, read_own
 from scaling_laws.laws.paper import Constant
 from scaling_laws.laws.points import Rules, Sample, make_sample
-from scaling_laws.laws.problem import Array
 from scaling_laws.laws.special import Line
 from scaling_laws.output import atomic
 
@@ -35,13 +34,13 @@ class Verdict(NamedTuple):
 
     Attributes:
         form: Its equation, and how N is counted where that differs.
-        runs: How many were held out.
-        observed: Their geometric mean loss.
+        runs: How many points were held out.
+        observed: Their mean loss.
         predicted: What was foretold for it.
         error: Mean of the absolute relative errors, in percent.
         low: Lower end of the interval of a run, at the mean.
         high: Upper end.
-        held: How many runs lay in their intervals.
+        held: How many of them lay in their intervals.
         status: Of the fit to the rest.
     """
 
@@ -77,7 +76,9 @@ def judge(
 
     Done for the law as published, with and without an irreducible term, for a logarithm (figure
     23), for the other joint forms, and with all parameters counted (Pearce & Song 2024). The
-    interval is that of a run: the law's, and the scatter of the fitted runs about it.
+    interval is that of a run: the law's, and the scatter of the fitted runs about it. Errors are
+    means over the points that were held out, of relative errors; `inside` counts how many of these
+    points lie in their own intervals.
 
     Args:
         law: A law of the loss in N, D or both, or in C and M.
@@ -172,7 +173,8 @@ def _verdict(
 ) -> Verdict:
     law = sample.law
     frame = sample.frame.rename(columns={"loss": "L"})
-    cost = _cost(law, frame)
+    # All points of a run go together: its learning curve gives its end away.
+    cost = _cost(law, frame).groupby(frame["run"]).transform("max").to_numpy()
     held = cost >= np.unique(cost)[-min(hold_out, len(np.unique(cost)))]
     rest = make_sample(law, frame[~held], sample.where, sample.excluded, sample.inputs)
     drawn = resample(rest.points, bootstrap, seed)
@@ -180,11 +182,13 @@ def _verdict(
     x = {variable: frame.loc[held, variable].to_numpy(dtype=float) for variable in law.variables}
     observed = frame.loc[held, "L"].to_numpy(dtype=float)
     predicted = law(found.constants, **x)
-    residual = np.log(rest.points.y) - np.log(found.predicted)
+    residual = np.log(rest.points.y) - np.log(found.predicted.clip(1e-12))
     free = max(rest.points.runs - len(law.parameters), 1)
     residual = residual * np.sqrt(len(residual) / free)
     generator = np.random.default_rng(seed)
     rows = found.draws[np.isfinite(found.draws).all(axis=1)]
+    if len(rows) < 2:
+        raise InputError(f"{sample.where}: too few of the runs that are left determine {law.name}")
     foretold = np.array(
         [law(dict(zip(law.parameters, row, strict=True)), **x) for row in rows]
     ) * np.exp(generator.choice(residual, size=(len(rows), 1)))
@@ -193,28 +197,22 @@ def _verdict(
     return Verdict(
         form=name,
         runs=int(held.sum()),
-        observed=_mean(observed),
-        predicted=_mean(predicted),
+        observed=float(observed.mean()),
+        predicted=float(predicted.mean()),
         error=100 * float(np.abs(predicted / observed - 1).mean()),
-        low=_mean(low),
-        high=_mean(high),
+        low=float(low.mean()),
+        high=float(high.mean()),
         held=int(((low <= observed) & (observed <= high)).sum()),
         status=found.status,
     )
 
 
-def _cost(law: Law, frame: pd.DataFrame) -> Array:
+def _cost(law: Law, frame: pd.DataFrame) -> pd.Series:
     """Return what runs are ordered by: compute where it is known, else the variable itself."""
     variables = set(law.variables)
     if "C" in variables:
-        return frame["C"].to_numpy(dtype=float)
-    columns = [name for name in ("N", "D") if name in variables]
-    return np.asarray(frame[columns].to_numpy(dtype=float).prod(axis=1))
-
-
-def _mean(values: Array) -> float:
-    """Return the geometric mean."""
-    return float(np.exp(np.log(values).mean()))
+        return frame["C"]
+    return frame[[name for name in ("N", "D") if name in variables]].prod(axis=1)
 
 
 def _show(verdicts: list[Verdict], confidence: float) -> None:

@@ -24,6 +24,7 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".ndjson": lambda path: pd.read_json(path, lines=True),
 }
 LARGEST_VOCABULARY = 1_000_000
+CONTRADICTED = 1.5  # times 6 N D that C may be, for attention and the head
 ALSO = {"L": ("loss", "test_loss", "val_loss"), "run": ("run_id", "name")}
 """Column names that are understood without being told."""
 DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
@@ -31,7 +32,6 @@ DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "C": (("N", "D"), lambda N, D: 6 * N * D),
     "N": (("C", "D"), lambda C, D: C / (6 * D)),
     "M": (("D", "N"), lambda D, N: D / N),
-    "U": (("D",), lambda D: D),
 }
 """What follows from other columns, with C = 6 N D in FLOP."""
 LEAST = {"N": 1.0, "D": 1.0, "U": 1.0, "B": 1.0, "T": 1.0, "C": 1.0, "C_min": 1.0}
@@ -75,6 +75,7 @@ def read_own(
         _derive(frame, name)
         if name not in frame:
             raise InputError(_lacking(law, path, table, name))
+    warnings = _contradictions(frame)
     frame["run"] = table[named["run"]].astype(str) if "run" in named else _rows(len(table))
     _check(law, path, frame, vocabulary)
     excluded = []
@@ -94,7 +95,18 @@ def read_own(
     if "se" in frame:
         relative = (frame["se"] / frame[response]).to_numpy()
         weights = (1 / relative**2) / np.mean(1 / relative**2)
-    return make_sample(law, frame, str(path), excluded, [str(path)], weights=weights)
+    notes = {"columns": named, "warnings": warnings}
+    return make_sample(law, frame, str(path), excluded, [str(path)], weights=weights, notes=notes)
+
+
+def _contradictions(frame: pd.DataFrame) -> list[str]:
+    """Say where C, N and D are all given and do not fit together."""
+    if not {"C", "N", "D"} <= set(frame):
+        return []
+    ratio = float((frame["C"] / (6 * frame["N"] * frame["D"])).median())
+    if 1 / CONTRADICTED < ratio < CONTRADICTED:
+        return []
+    return [f"C is {ratio:.3g} times 6 N D (median); is it counted otherwise, or in another unit?"]
 
 
 def _rows(count: int) -> list[str]:
@@ -170,9 +182,10 @@ def _derive(frame: pd.DataFrame, name: str) -> None:
 
 def _lacking(law: Law, path: Path, table: pd.DataFrame, name: str) -> str:
     units: Mapping[str, str] = {**law.variables, law.response[0]: law.response[1]}
+    unit = "FLOP" if units[name] == "PF-days" else units[name]
     derived = f", or {' and '.join(DERIVED[name][0])}" if name in DERIVED else ""
     return (
-        f"{path}: {law.name} needs {name} ({units[name]}){derived}; found columns "
+        f"{path}: {law.name} needs {name} ({unit}){derived}; found columns "
         f"{', '.join(table.columns)}; name it with --column {name}=COLUMN"
     )
 
@@ -191,6 +204,7 @@ def _check(law: Law, path: Path, frame: pd.DataFrame, vocabulary: int) -> None:
             row = int(wrong.argmax())
             expected = f"{least:g} or more" if least else "more than 0"
             hint = "; is it in millions or billions?" if name in ("N", "D") else ""
+            hint = " FLOP; is it in PF-days?" if name in ("C", "C_min") else hint
             raise InputError(
                 f"{path}: row {row + 1}: {name} = {values[row]:g}; expected {expected}{hint}"
             )
