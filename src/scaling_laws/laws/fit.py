@@ -337,7 +337,7 @@ def _neighbours(sample: Sample, found: Estimate) -> str | None:
     if correlation < CORRELATED:
         return None
     told = f"residuals of neighbouring D at one N are correlated ({correlation:.2f})"
-    if "run" in sample.notes.get("columns", {}):
+    if "run" in sample.notes.get("columns", {"run": ""}):
         return f"{told}: another form may fit better, see `scaling-laws judge`"
     return (
         f"{told}: if these are points of learning curves, name their runs with --column "

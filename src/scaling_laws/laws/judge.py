@@ -220,12 +220,12 @@ def _show(verdicts: list[Verdict], confidence: float) -> None:
     console.width = max(console.width, WIDTH)
     table = Table("form", box=None, pad_edge=False)
     for title in (
-        "runs",
+        "held out",
         "observed",
         "foretold",
         "error",
         f"{100 * confidence:g} %",
-        "held",
+        "inside",
         "fit",
     ):
         table.add_column(title, justify="left" if title == "fit" else "right")
