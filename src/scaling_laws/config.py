@@ -531,11 +531,11 @@ class Fits(Section):
     objective: Literal["huber", "lad", "ols"] | None = None
     """What a fit makes small, of log residuals: Huber's function, absolute values, or squares; when
     absent Huber's for the laws of Hoffmann, Gadre and Muennighoff, squares for the others."""
-    delta: Annotated[float, Field(gt=0)] = 1e-3
+    delta: Annotated[float, Field(ge=1e-6)] = 1e-3
     """Log residual beyond which Huber's function is linear."""
     starts: Annotated[int, Field(ge=1)] = 64
     """Places that a fit begins its search at."""
-    bootstrap: Annotated[int, Field(ge=1)] = 1000
+    bootstrap: Annotated[int, Field(ge=2)] = 1000
     """Replicates, drawn over runs."""
     confidence: Fraction = 0.95
     """Level of the intervals."""

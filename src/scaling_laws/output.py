@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
 
 
@@ -15,6 +16,10 @@ def atomic(path: Path) -> Iterator[Path]:
     A killed process leaves at most the file beside it, named after the process, which the next
     attempt removes. The suffix is kept, because some writers choose a format by it.
     """
+    if path.is_symlink():
+        path = path.resolve()  # the file that is meant, not the link to it
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(EINVAL, "not a file that can be written whole, such as a device", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".partial-*-{path.name}"):
         if not _runs(int(left.name.split("-")[1])):

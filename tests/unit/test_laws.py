@@ -286,3 +286,19 @@ def test_missing_file_and_column_are_named(sizes: Path):
     (sizes / "runs.parquet").write_text("run,N\n")
     with pytest.raises(InputError, match=r"runs\.parquet: not a Parquet file"):
         fitted("L_N", [sizes])
+
+
+def test_a_run_of_no_size_is_left_out_with_the_reason(sizes: Path):
+    def spoil(runs: pd.DataFrame) -> pd.DataFrame:
+        return runs.assign(N=runs.N.where(runs.index != 3, 0))
+
+    synthetic.change(sizes, "runs", spoil)
+    for law in ("L_N", "L_C"):
+        reasons = [row["reason"] for row in fitted(law, [sizes])["excluded"]]
+        assert "N is not above 0" in reasons
+
+
+def test_two_losses_of_one_run_are_refused(tmp_path: Path, sizes: Path):
+    again = synthetic.model_size(tmp_path / "tables" / "again", seed=9)
+    with pytest.raises(InputError, match="has two different losses"):
+        fitted("L_N", [sizes, again])

@@ -202,6 +202,12 @@ def spoil(row, column, value):
         (lambda t: t, ("--drop-highest-loss", "36"), "found 0 runs; 36 left out"),
         (lambda t: t, ("--drop-highest-loss", "-1"), "--drop-highest-loss -1: expected 0 or more"),
         (lambda t: t, ("--starts", "0"), "--starts 0: "),
+        (lambda t: t, ("--column", "N=N", "--column", "N=D"), "N is given twice"),
+        (lambda t: t, ("--flop", "C_full"), "--count and --flop go with studies"),
+        (lambda t: t, ("--json", "."), "--json .: a folder"),
+        (lambda t: t.assign(run=["a"] * 35 + [None]), (), "row 36: run (run) is empty"),
+        (lambda t: t.set_axis(["N", "D", " N"], axis=1), (), "two columns are called N"),
+        (lambda t: t.assign(se=[1e-300] + [1.0] * 35), (), "differ by more than 100000 times"),
         (lambda t: t, ("--delta", "0"), "--delta 0"),
     ],
 )
@@ -212,6 +218,51 @@ def test_what_is_wrong_is_said_in_one_message(fitting, runs, tmp_path, edit, opt
     assert code == 2
     assert message in " ".join(said.replace("│", " ").split())
     assert "Traceback" not in said and not out
+
+
+def test_rows_are_dropped_by_their_place_whatever_their_index(fitting, runs, tmp_path):
+    pd.concat([runs, runs.assign(L=runs.L + 0.01)]).to_parquet(tmp_path / "r.parquet")
+    out = tmp_path / "fit.json"
+    options = ("--runs", tmp_path / "r.parquet", "--bootstrap", 5, "--json", out)
+    fitting("chinchilla", "--drop-highest-loss", 5, *options)
+    assert json.loads(out.read_text())["n_points"] == 67
+
+
+def test_as_few_runs_as_constants_have_no_intervals(fitting, runs, tmp_path):
+    runs.assign(run=np.arange(36) % 4).to_csv(tmp_path / "r.csv", index=False)
+    out = tmp_path / "fit.json"
+    fitting("chinchilla", "--runs", tmp_path / "r.csv", "--bootstrap", 50, "--json", out)
+    fit = json.loads(out.read_text())
+    assert fit["status"] == "not_identified" and fit["parameters"]["A"]["low"] is None
+    assert "4 runs behind the points" in fit["diagnosis"][0]
+
+
+def test_runs_that_follow_a_law_exactly_are_fitted_exactly(fitting, runs, tmp_path):
+    law = LAWS["chinchilla"]
+    exact = law({name: c.value for name, c in law.parameters.items()}, N=runs.N, D=runs.D)
+    runs.assign(L=exact).to_csv(tmp_path / "r.csv", index=False)
+    out = tmp_path / "fit.json"
+    for objective in ("huber", "ols", "lad"):
+        options = ("--objective", objective, "--bootstrap", 20, "--json", out)
+        fitting("chinchilla", "--runs", tmp_path / "r.csv", *options)
+        fit = json.loads(out.read_text())
+        assert fit["status"] == "converged", (objective, fit["diagnosis"])
+        assert fit["parameters"]["E"]["value"] == pytest.approx(1.69, rel=1e-4)
+
+
+def test_whole_numbers_beyond_64_bits_are_read(fitting, runs, tmp_path):
+    lines = [
+        json.dumps({"N": row.N, "C": int(6 * row.N * row.D), "L": row.L})
+        for row in runs.itertuples()
+    ]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines))
+    assert fitting("chinchilla", "--runs", tmp_path / "r.jsonl", "--bootstrap", 5)[0] == 0
+
+
+def test_options_of_a_file_are_refused_beside_studies(fitting, tmp_path):
+    for options in (("--drop-highest-loss", 5), ("--column", "L=nope"), ("--vocabulary", 100)):
+        code, _, said = fitting("L_N", tmp_path, *options)
+        assert code == 2 and "go with --runs" in said
 
 
 def test_files_that_are_none_are_named(fitting, tmp_path):

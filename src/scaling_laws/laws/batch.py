@@ -126,6 +126,7 @@ def reach(log_amount: Array, least: Array, levels: Array) -> Array:
 def is_scan(folder: Path) -> bool:
     """Tell whether a study compares batches: some model in it has three or more."""
     runs = read_table(folder / "runs.parquet", RUN_COLUMNS)
+    runs = runs[runs["outcome"] != "diverged"]
     return bool((runs.groupby("N")["B"].nunique() >= FEWEST_BATCHES).any())
 
 
@@ -170,8 +171,12 @@ def read_scans(folders: Sequence[Path], rules: Rules) -> tuple[list[Scan], list[
     runs = read_studies(folders, "runs", [*RUN_COLUMNS, rules.count])
     runs["N"] = runs[rules.count]
     diverged = runs["outcome"] == "diverged"
+    diverged |= ~(runs["N"] > 0) | ~(runs["B"] > 0)
     scans, excluded = scans_of(runs[~diverged], read_studies(folders, "curves", CURVE_COLUMNS))
-    excluded += [{"run": str(run), "reason": "diverged"} for run in runs["run"][diverged]]
+    excluded += [
+        {"run": str(run), "reason": "diverged, or N or B is not above 0"}
+        for run in runs["run"][diverged]
+    ]
     return scans, excluded, seed_noise(runs[~diverged])
 
 

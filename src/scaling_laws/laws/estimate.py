@@ -21,6 +21,8 @@ LARGEST_CONDITION = 1e6  # of the second derivatives, each coordinate in its own
 PROFILE = np.linspace(-6, 6, 25)  # standard deviations of a constant at which it is held
 WIDEST = 8.0  # e-foldings either way that a profile goes
 WIDEN, WIDENINGS = 4.0, 6  # how much further it goes where a side is open, and how often
+ROUNDING = 1e-8  # residual that passes for none
+MOST_COUNTED = 256  # different points that are counted among those of a replicate
 STIFFNESS = 30.0  # of the spring that holds a constant, over the objective's own
 
 Status = Literal["converged", "exact", "at_bound", "stopped_early", "not_identified"]
@@ -182,14 +184,19 @@ def estimate(
     usable = np.isfinite(draws).any(axis=1)
 
     free = _independent(problem, points, best, objective) - count
+    # What is left of data that follow a law exactly is rounding.
+    rounding = ROUNDING if objective.kind == "lad" else ROUNDING**2
+    noiseless = best.objective[0] <= rounding * points.weights.sum()
+    least = _threshold(problem, points, best, objective, free, confidence)
     level = _levels(points.runs, count, confidence)
     exact = _distinct(points) <= count
     constants = dict(zip(names, map(float, problem.constants(best.theta)[0]), strict=True))
-    percentile = {} if exact else _percentiles(names, draws[usable], level)
+    few = points.runs <= count
+    percentile = {} if exact or few else _percentiles(names, draws[usable], level)
     held = (
         {}
-        if exact or free < 1 or best.objective[0] <= 0
-        else _profiles(problem, names, points, best, draws[usable], objective, free, confidence)
+        if exact or few or noiseless or points.behind is not None
+        else _profiles(problem, names, points, best, draws[usable], objective, free, least)
     )
     condition = _condition(problem, points, best, objective)
     state = problem.evaluate(best.theta).value[0]
@@ -211,10 +218,15 @@ def estimate(
         },
         condition=condition,
         level=level,
-        elsewhere=_elsewhere(problem, names, solution, best, _ratio(free, 2.0, confidence)),
+        elsewhere={} if noiseless else _elsewhere(problem, names, solution, best, least),
     )
     lower = min((least for _, least in held.values()), default=np.inf)
+    if noiseless:
+        best = replace(best, converged=np.ones_like(best.converged))
     status, diagnosis = _judge(found, best, exact, confidence, lower)
+    if few and not exact and status == "converged":
+        status = "not_identified"
+        diagnosis = [f"{points.runs} runs behind the points, no more than constants: no intervals"]
     return replace(found, status=status, diagnosis=diagnosis)
 
 
@@ -265,11 +277,11 @@ def _independent(problem: Problem, points: Points, best: Solution, objective: Ob
 
 
 def _elsewhere(
-    problem: Problem, names: list[str], solution: Solution, best: Solution, ratio: float
+    problem: Problem, names: list[str], solution: Solution, best: Solution, threshold: float
 ) -> dict[str, float]:
     """Return the constants of the best minimum apart from the least one, as good within noise."""
     apart = (np.abs(solution.theta - best.theta) > APART).any(axis=1)
-    as_good = solution.converged & apart & (solution.objective <= best.objective[0] * ratio)
+    as_good = solution.converged & apart & (solution.objective <= threshold)
     if not as_good.any():
         return {}
     theta = solution.theta[as_good][[int(np.argmin(solution.objective[as_good]))]]
@@ -337,8 +349,11 @@ def _different(x: Array, present: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64
     """Return how many different rows of x each replicate has."""
     _, which = np.unique(x, axis=0, return_inverse=True)
     which = which.reshape(-1)
-    members = np.zeros((len(x), which.max() + 1))
-    members[np.arange(len(x)), which] = 1
+    # Enough to tell a handful from many; thousands would make a matrix of gigabytes.
+    counted = np.flatnonzero(which < MOST_COUNTED)
+    members = np.zeros((len(counted), min(which.max() + 1, MOST_COUNTED)))
+    members[np.arange(len(counted)), which[counted]] = 1
+    present = present[:, counted]
     return np.asarray((present @ members > 0).sum(axis=1))
 
 
@@ -369,14 +384,38 @@ def _percentiles(names: list[str], draws: Array, level: tuple[float, float]) -> 
     }
 
 
-def _ratio(free: int, power: float, confidence: float) -> float:
-    """Return how many times the least objective still lies inside of the interval.
+def _threshold(
+    problem: Problem,
+    points: Points,
+    best: Solution,
+    objective: Objective,
+    free: int,
+    confidence: float,
+) -> float:
+    """Return the objective up to which constants lie inside of an interval.
 
-    With squares (power 2) this is the F test's; a sum of absolute values (power 1) grows half as
-    fast with the scale of the errors, and others lie between.
+    Twice what it rises by, times E[psi'] / E[psi^2] of the residuals, is distributed as t^2 (the
+    tau test of robust statistics); with squares this is the F test. Where the function is
+    narrower than the residuals, E[psi'] is taken from their median.
     """
+    size = np.abs(residuals(problem, points, best.theta, objective)[0])
+    weights = points.weights / points.weights.sum()
+    order = np.argsort(size)
+    median = float(
+        size[order][np.searchsorted(np.cumsum(weights[order]), 0.5).clip(0, len(size) - 1)]
+    )
+    bend, square = 1.0, float(weights @ size**2)
+    if objective.kind == "lad":
+        bend, square = 0.5 / max(median, 1e-300), 1.0
+    elif objective.kind == "huber":
+        width = max(objective.delta, median)
+        bend = float(weights @ (size <= width)) * objective.delta / width
+        square = float(weights @ np.minimum(size, objective.delta) ** 2)
     t = float(stats.t.ppf((1 + confidence) / 2, max(free, 1)))
-    return float((1 + t**2 / max(free, 1)) ** (power / 2))
+    count = float((points.weights > 0).sum())
+    rise = 0.5 * t**2 * square / max(bend, 1e-300) * count / max(free, 1)
+    # Weights of a mean other than one scale the objective.
+    return float(best.objective[0]) + rise * float(points.weights.sum()) / count
 
 
 def _profiles(
@@ -387,7 +426,7 @@ def _profiles(
     draws: Array,
     objective: Objective,
     free: int,
-    confidence: float,
+    threshold: float,
 ) -> dict[str, tuple[Interval, float]]:
     """Return the profile's interval of each positive constant, and the least objective on it."""
     value = problem.constants(best.theta)[0]
@@ -398,7 +437,6 @@ def _profiles(
         logs = np.log(np.where(draws > 0, draws, np.nan))
     spread = np.array([_spread(logs[:, column]) for column in columns])
     least = float(best.objective[0])
-    threshold = least * _ratio(free, _power(problem, points, best, objective), confidence)
     stiffness = STIFFNESS * least / free
     result: dict[str, tuple[Interval, float]] = {}
     for _ in range(WIDENINGS):
@@ -477,14 +515,6 @@ def total(problem: Problem, points: Points, theta: Array, objective: Objective) 
     """Return the objective of each row of coordinates."""
     losses = objective.losses(residuals(problem, points, theta, objective))
     return np.asarray((points.weights * losses).sum(axis=1))
-
-
-def _power(problem: Problem, points: Points, best: Solution, objective: Objective) -> float:
-    """Return the power of the errors' scale that the objective grows with, from 1 to 2."""
-    residual = residuals(problem, points, best.theta, objective)
-    larger = total(problem, points, best.theta, objective)[0]
-    grown = (points.weights * objective.losses(residual * 1.001)).sum()
-    return float(np.clip(np.log(grown / larger) / np.log(1.001), 1.0, 2.0))
 
 
 def _condition(problem: Problem, points: Points, best: Solution, objective: Objective) -> float:

@@ -17,7 +17,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.laws import paper
 from scaling_laws.laws.batch import critical_batches
 from scaling_laws.laws.curves import curve_points, frontier
-from scaling_laws.laws.estimate import STARTS, Estimate, Interval, estimate
+from scaling_laws.laws.estimate import ROUNDING, STARTS, Estimate, Interval, estimate
 from scaling_laws.laws.forms import LAWS, Law, get_law
 from scaling_laws.laws.isoflop import isoflop
 from scaling_laws.laws.minimise import Objective
@@ -121,6 +121,9 @@ def fit(
         raise InputError(
             "expected folders of studies, or --runs with a table of runs, and not both"
         )
+    check_options(json, tables, column, drop_highest_loss, vocabulary)
+    if runs is not None and (count, flop) != ("N", "C"):
+        raise InputError("--count and --flop go with studies; with --runs name the column meant")
     if runs is not None:
         sample = own_sample(form, runs, column or [], drop_highest_loss, vocabulary)
     else:
@@ -141,6 +144,24 @@ def fit(
             partial.write_text(dumps(result, indent=2, allow_nan=False) + "\n")
     show(result)
     return {"status": result["status"], "points": result["n_points"]}
+
+
+def check_options(
+    output: Path | None,
+    tables: list[Path] | None,
+    column: list[str] | None,
+    drop_highest_loss: int,
+    vocabulary: int,
+) -> None:
+    """Check options that the types do not: where to write, and which go with --runs alone.
+
+    Raises:
+        InputError: When one cannot be.
+    """
+    if output is not None and output.is_dir():
+        raise InputError(f"--json {output}: a folder; expected a file's name")
+    if tables and (column or drop_highest_loss or vocabulary != LARGEST_VOCABULARY):
+        raise InputError("--column, --drop-highest-loss and --vocabulary go with --runs")
 
 
 def _constants_of(path: Path) -> dict[str, float]:
@@ -331,7 +352,7 @@ def _neighbours(sample: Sample, found: Estimate) -> str | None:
         [ordered["residual"].to_numpy()[:-1], ordered["residual"].to_numpy()[1:]]
     )
     pairs = pairs[same]
-    if len(pairs) < FEWEST_NEIGHBOURS or (pairs.std(axis=0) == 0).any():
+    if len(pairs) < FEWEST_NEIGHBOURS or (pairs.std(axis=0) < ROUNDING).any():
         return None
     correlation = float(np.corrcoef(pairs.T)[0, 1])
     if correlation < CORRELATED:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from scaling_laws.errors import InputError
@@ -69,17 +70,39 @@ def read_fit(path: Path) -> Fit:
     try:
         content = json.loads(path.read_text())
         law = law_of(content)
-        constants = {name: content["optimum"][name] for name in law.parameters}
-        columns = [content["draws"][name] for name in law.parameters]
+        constants = {name: _number_of(content["optimum"][name]) for name in law.parameters}
+        columns = [list(map(_number_of, content["draws"][name])) for name in law.parameters]
+        rows = list(zip(*columns, strict=True))
+        low, high = map(float, content["percentiles"])
+        ends = [float(end) for name in law.variables for end in content["range"][name]]
+        ends += [float(content["confidence"]), *(len(content["parameters"][n]) for n in constants)]
+        sound = 0 <= low < high <= 1 and min(ends) > 0 and isinstance(content["status"], str)
+        if not sound:
+            raise ValueError
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `scaling-laws fit LAW --json` writes it") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise InputError(f"{path}: not what `scaling-laws fit LAW --json` writes") from None
-    if lost := [name for name, value in constants.items() if value is None]:
+    known = {name: value for name, value in constants.items() if value is not None}
+    if lost := [name for name in constants if name not in known]:
         raise InputError(f"{path}: {', '.join(lost)} has no value: {_status(content)}")
-    rows = zip(*columns, strict=True)
     draws = [dict(zip(law.parameters, row, strict=True)) for row in rows if None not in row]
-    return Fit(path, law, constants, draws, content)
+    return Fit(path, law, known, draws, content)
+
+
+def _number_of(value: object) -> float | None:
+    """Return a number of a file, None for null.
+
+    Raises:
+        ValueError: When it is none, or not finite.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
 
 
 def predict(fit: Path, *, at: list[str]) -> None:
@@ -120,7 +143,7 @@ def predict(fit: Path, *, at: list[str]) -> None:
         )  # fmt: skip
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    console.print(f"{name} in {unit}; {found.law.equation}")
+    console.print(escape(f"{name} in {unit}; {found.law.equation}"))
     _warn(console, [found])
 
 
@@ -153,10 +176,11 @@ def optimum(fits: list[Path], *, compute: str) -> None:
         at = {name: value}
         table.add_row(name, f"{value:.4g}", _ends(ends), _decades(used[0], at), unit)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{C:.4g} FLOP, {C / FLOP_PER_PF_DAY:.4g} PF-days")
+    beyond = _decades_of_compute(used[0], C)
+    console.print(f"{C:.4g} FLOP, {C / FLOP_PER_PF_DAY:.4g} PF-days{beyond}")
     console.print(table)
     for fit in used:
-        console.print(f"{fit.path}: {fit.law.equation}")
+        console.print(escape(f"{fit.path}: {fit.law.equation}"))
     if "B_crit" not in found:
         console.print("for batch and steps give a fit of B_crit as well")
     _warn(console, used)
@@ -248,6 +272,10 @@ def _least(law: Law, constants: Mapping[str, float], C: float) -> tuple[float, f
         sizes = np.geomspace(sizes[place - 1], sizes[place + 1], 201)
     losses = loss(sizes)
     place = int(np.argmin(losses))
+    if not SIZES[1] < sizes[place] < SIZES[-2]:
+        raise InputError(
+            f"--compute: the best size lies outside of {SIZES[0]:g} to {SIZES[-1]:g} parameters"
+        )
     return float(sizes[place]), float(losses[place])
 
 
@@ -257,7 +285,7 @@ def parse_compute(option: str, text: str) -> float:
     Raises:
         InputError: When it says nothing of the kind.
     """
-    number = re.fullmatch(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?(FLOP|PF-days|PFd)", text)
+    number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?) ?(FLOP|PF-days|PFd)", text)
     if not number or not 0 < float(number[1]) * UNITS[number[2]] < math.inf:
         raise InputError(f"{option} {text}: expected the like of 1e21FLOP or 10PF-days")
     return float(number[1]) * UNITS[number[2]]
@@ -308,6 +336,19 @@ def _decades(fit: Fit, at: Mapping[str, float]) -> str:
     return ", ".join(beyond) or "–"
 
 
+def _decades_of_compute(fit: Fit, C: float) -> str:
+    """Say how many decades compute lies beyond that of the fitted points, by 6 N D or C."""
+    points = fit.content.get("points", [])
+    spent = [6 * point["N"] * point["D"] for point in points if {"N", "D"} <= set(point)]
+    if "C" in fit.content["range"]:
+        unit = FLOP_PER_PF_DAY if fit.law.variables["C"] == "PF-days" else 1.0
+        spent = [end * unit for end in fit.content["range"]["C"]]
+    if not spent:
+        return ""
+    decades = max(math.log10(C / max(spent)), math.log10(min(spent) / C))
+    return f"; {decades:.2g} decades beyond the fitted runs" if decades > 0.005 else ""
+
+
 def _ends(ends: tuple[float, float] | None) -> str:
     return "–" if ends is None else f"{ends[0]:.4g} to {ends[1]:.4g}"
 
@@ -319,4 +360,4 @@ def _status(content: Mapping[str, Any]) -> str:
 def _warn(console: Console, fits: list[Fit]) -> None:
     for fit in fits:
         if fit.content["status"] != "converged":
-            console.print(f"[yellow]note:[/] {fit.path}: {_status(fit.content)}")
+            console.print(f"[yellow]note:[/] {escape(f'{fit.path}: {_status(fit.content)}')}")

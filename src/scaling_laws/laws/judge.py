@@ -16,7 +16,7 @@ from rich.table import Table
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.estimate import estimate, resample
-from scaling_laws.laws.fit import ROBUST, WIDTH, sample_of
+from scaling_laws.laws.fit import ROBUST, WIDTH, check_options, sample_of
 from scaling_laws.laws.forms import LAWS, Law, get_law
 from scaling_laws.laws.minimise import Objective
 from scaling_laws.laws.own import LARGEST_VOCABULARY, read_own
@@ -109,6 +109,8 @@ def judge(
             "expected folders of studies, or --runs with a table of runs, and not both"
         )
 
+    check_options(json, tables, column, drop_highest_loss, vocabulary)
+
     def sample(of: Law, rules: Rules) -> Sample:
         if runs is not None:
             return read_own(of, runs, column or [], drop_highest_loss, vocabulary)
@@ -176,7 +178,10 @@ def _verdict(
     # All points of a run go together: its learning curve gives its end away.
     cost = _cost(law, frame).groupby(frame["run"]).transform("max").to_numpy()
     held = cost >= np.unique(cost)[-min(hold_out, len(np.unique(cost)))]
-    rest = make_sample(law, frame[~held], sample.where, sample.excluded, sample.inputs)
+    weights = sample.points.weights[~held]
+    rest = make_sample(
+        law, frame[~held], sample.where, sample.excluded, sample.inputs, weights=weights
+    )
     drawn = resample(rest.points, bootstrap, seed)
     found = estimate(law, rest.points, drawn, objective=goal, confidence=confidence)
     x = {variable: frame.loc[held, variable].to_numpy(dtype=float) for variable in law.variables}

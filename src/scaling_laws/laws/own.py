@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,13 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
     ".tsv": lambda path: pd.read_csv(path, sep="\t"),
     ".parquet": pd.read_parquet,
-    ".jsonl": lambda path: pd.read_json(path, lines=True),
-    ".ndjson": lambda path: pd.read_json(path, lines=True),
+    ".jsonl": lambda path: _read_lines(path),
+    ".ndjson": lambda path: _read_lines(path),
 }
 LARGEST_VOCABULARY = 1_000_000
+UNEQUAL = 1e5  # times that standard errors may differ by
 CONTRADICTED = 1.5  # times 6 N D that C may be, for attention and the head
-ALSO = {"L": ("loss", "test_loss", "val_loss"), "run": ("run_id", "name")}
+ALSO = {"L": ("loss", "test_loss", "val_loss")}
 """Column names that are understood without being told."""
 DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pd.Series]]] = {
     "D": (("C", "N"), lambda C, N: C / (6 * N)),
@@ -76,6 +78,11 @@ def read_own(
         if name not in frame:
             raise InputError(_lacking(law, path, table, name))
     warnings = _contradictions(frame)
+    if copies := int(frame.duplicated().sum()):
+        warnings.append(f"{copies} rows are copies of others: each counts as a run of its own")
+    if "run" in named and table[named["run"]].isna().any():
+        row = int(np.argmax(table[named["run"]].isna().to_numpy())) + 1
+        raise InputError(f"{path}: row {row}: {named['run']} (run) is empty")
     frame["run"] = table[named["run"]].astype(str) if "run" in named else _rows(len(table))
     _check(law, path, frame, vocabulary)
     excluded = []
@@ -94,6 +101,10 @@ def read_own(
     weights = None
     if "se" in frame:
         relative = (frame["se"] / frame[response]).to_numpy()
+        if relative.max() > UNEQUAL * relative.min():
+            raise InputError(
+                f"{path}: standard errors differ by more than {UNEQUAL:g} times; is se one of L?"
+            )
         weights = (1 / relative**2) / np.mean(1 / relative**2)
     notes = {"columns": named, "warnings": warnings}
     return make_sample(law, frame, str(path), excluded, [str(path)], weights=weights, notes=notes)
@@ -109,6 +120,15 @@ def _contradictions(frame: pd.DataFrame) -> list[str]:
     return [f"C is {ratio:.3g} times 6 N D (median); is it counted otherwise, or in another unit?"]
 
 
+def _read_lines(path: Path) -> pd.DataFrame:
+    """Return JSON Lines as a table; FLOP as whole numbers may be larger than 64 bits."""
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected an object a line")
+    return pd.DataFrame(rows)
+
+
 def _rows(count: int) -> list[str]:
     return [f"row {number}" for number in range(1, count + 1)]
 
@@ -120,13 +140,15 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no such file")
     try:
         table: pd.DataFrame = READERS[path.suffix.lower()](path)
-    except (ValueError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (ValueError, pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty"
         raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from None
     if table.empty:
         raise InputError(f"{path}: no rows; expected one for each run")
     table.columns = [str(column).strip() for column in table.columns]
-    return table
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise InputError(f"{path}: two columns are called {', '.join(twice)}")
+    return table.reset_index(drop=True)
 
 
 def _named(law: Law, path: Path, table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
@@ -143,6 +165,8 @@ def _named(law: Law, path: Path, table: pd.DataFrame, columns: Sequence[str]) ->
                 f"--column {text}: no quantity {name!r} of {law.name}; expected one of "
                 f"{', '.join(dict.fromkeys(known))}"
             )
+        if name in named:
+            raise InputError(f"--column {text}: {name} is given twice")
         if column not in table:
             near = difflib.get_close_matches(column, table.columns, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -158,7 +182,10 @@ def _named(law: Law, path: Path, table: pd.DataFrame, columns: Sequence[str]) ->
 
 
 def _numbers(path: Path, table: pd.DataFrame, column: str, name: str) -> pd.Series:
-    numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+    values = table[column]
+    if values.map(lambda value: isinstance(value, (bool, list, dict, pd.Timestamp))).any():
+        values = values.map(lambda value: None)  # no numbers, whatever pandas makes of them
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
     wrong = ~np.isfinite(numbers.to_numpy())
     if wrong.any():
         row = int(np.argmax(wrong))

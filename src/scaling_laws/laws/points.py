@@ -60,7 +60,17 @@ def read_studies(folders: Sequence[Path], name: str, columns: Sequence[str]) -> 
         InputError: If a file is missing or unreadable, or lacks a column.
     """
     tables = [read_table(folder / f"{name}.parquet", columns) for folder in folders]
-    return pd.concat(tables, ignore_index=True).drop_duplicates(KEYS[name], ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    for column in KEYS[name]:
+        if table[column].isna().any():
+            raise InputError(f"{join(folders)}: {name}.parquet: {column} is empty in a row")
+    kept = table.drop_duplicates(KEYS[name], ignore_index=True)
+    told = "loss" if name == "evaluations" else "test_loss"
+    if len(kept) != len(table.drop_duplicates([*KEYS[name], told])):
+        twice = table.drop_duplicates([*KEYS[name], told])
+        run = twice["run"][twice.duplicated(KEYS[name])].iloc[0]
+        raise InputError(f"{join(folders)}: {name}.parquet: run {run} has two different losses")
+    return kept
 
 
 def select_runs(
@@ -79,9 +89,11 @@ def select_runs(
         rules: What is left out, and how N and C are counted.
     """
     runs = read_studies(folders, "runs", RUN_COLUMNS)
-    if rules.count != "N":
-        _require(runs, folders, rules.count)
-        runs["N"] = runs[rules.count]
+    for column in (rules.count, *(() if rules.flop == "C" else (rules.flop,))):
+        _require(runs, folders, column)
+    runs["N"] = runs[rules.count]
+    for column in {"N", "D", "B", "tokens", "test_loss", "best_test_loss", rules.flop} & set(runs):
+        runs[column] = pd.to_numeric(runs[column], errors="coerce")
     loss = runs[law.loss if law.loss in ("test_loss", "best_test_loss") else "test_loss"]
     reason = pd.Series("", index=runs.index)
     if law.name == "L_N" or law.loss == "curves":
@@ -95,6 +107,8 @@ def select_runs(
     if law.name == "L_D":
         largest = runs.N[runs.outcome != "diverged"].max()
         reason[runs["N"] != largest] = f"not the largest model, N = {largest}"
+    for name in ("N", "D", "B"):
+        reason[~(np.isfinite(runs[name]) & (runs[name] > 0))] = f"{name} is not above 0"
     reason[~np.isfinite(loss) | (loss <= 0)] = "no finite test loss"
     reason[runs.outcome == "diverged"] = "diverged"
     excluded = [
