@@ -223,6 +223,7 @@ def estimate(
     lower = min((least for _, least in held.values()), default=np.inf)
     if noiseless:
         best = replace(best, converged=np.ones_like(best.converged))
+        found = replace(found, converged=int(usable.sum()))
     status, diagnosis = _judge(found, best, exact, confidence, lower)
     if few and not exact and status == "converged":
         status = "not_identified"
