@@ -39,6 +39,7 @@ def summary(results: Path) -> None:
                     STATUS[fit["status"]],
                 )
     console = Console(soft_wrap=True)
+    console.width = max(console.width, 120)  # also where nobody looks at a terminal
     console.print(table)
     drawn = [results / "figures" / f"{name}.svg" for name in shown.figures]
     figures = [path for path in drawn if path.is_file()]
