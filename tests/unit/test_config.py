@@ -68,7 +68,7 @@ def put(settings, path, value):
         ("fits.laws.L_N", [], "at least 1 item"),
         ("studies.data_size.vary.data_tokens", [], "at least 1 item"),
         ("studies.model_size.training.tokens", "3e13 FLOPS", "the like of 3e13 FLOP or 20 N"),
-        ("fits.bootstrap", 0, "greater than or equal to 1"),
+        ("fits.bootstrap", 0, "greater than or equal to 2"),
     ],
 )
 def test_an_impossible_value_is_named_with_its_path_and_what_is_allowed(
