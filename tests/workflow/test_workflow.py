@@ -267,7 +267,7 @@ def test_an_edit_of_the_training_loop_retrains_nothing(copy):
 def test_another_learning_rate_reruns_that_study_and_what_uses_it(copy):
     overlay = copy / "config/ci.yaml"
     settings = yaml.safe_load(overlay.read_text())
-    settings["studies"]["data_size"]["training"]["learning_rate"] = {"peak": 0.02}
+    settings["studies"]["data_size"]["training"]["learning_rate"] = {"peak": 0.03}
     overlay.write_text(yaml.safe_dump(settings))
     rules = planned_rules(copy)
     subsets = len(settings["studies"]["data_size"]["vary"]["data_tokens"])
