@@ -27,6 +27,7 @@ from scaling_laws.report.comparison import (
 from scaling_laws.report.contents import contents
 from scaling_laws.report.story import data_story
 from scaling_laws.tables import read_table
+from scaling_laws.templates import environment
 
 RUN_COLUMNS = (
     "run", "study", "n_layer", "d_model", "N", "D", "B", "steps", "tokens", "C", "lr", "dropout",
@@ -154,21 +155,15 @@ def power(text: str) -> Markup:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scaling_laws.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
+    found = environment("scaling_laws.report")
+    found.filters |= {
         "r_squared": r_squared,
         "symbol": symbol,
         "equation": equation,
         "number": lambda value: power(number(value)),
     }
-    environment.globals["interval"] = lambda low, high: power(interval(low, high))
-    return environment
+    found.globals["interval"] = lambda low, high: power(interval(low, high))
+    return found
 
 
 def _planned(path: Path, trained: set[str]) -> dict[str, Any] | None:

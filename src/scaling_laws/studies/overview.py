@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jinja2
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +13,7 @@ from scaling_laws.config import Config
 from scaling_laws.studies.budget import MOST_EPOCHS
 from scaling_laws.studies.cost import devices_of, duration, tokens_there, wall_seconds
 from scaling_laws.studies.grid import Run
+from scaling_laws.templates import environment
 from scaling_laws.training.memory import training_memory
 
 FEWEST_SIZES = 4  # of a power law with an interval worth its name
@@ -54,19 +54,16 @@ class Overview(NamedTuple):
 
     def page(self, rows: pd.DataFrame) -> str:
         """Return it as an HTML page, with a row for each run."""
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("scaling_laws.studies", "."),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )
         shown = rows[[column for column in RUN_COLUMNS if column in rows]]
         numbers = [pd.api.types.is_numeric_dtype(dtype) for dtype in shown.dtypes]
-        return environment.get_template("plan.html.jinja").render(
-            overview=self,
-            columns=list(zip(shown.columns, numbers, strict=True)),
-            rows=[[_text(value) for value in row] for row in shown.itertuples(index=False)],
+        return (
+            environment("scaling_laws.studies")
+            .get_template("plan.html.jinja")
+            .render(
+                overview=self,
+                columns=list(zip(shown.columns, numbers, strict=True)),
+                rows=[[_text(value) for value in row] for row in shown.itertuples(index=False)],
+            )
         )
 
 

@@ -1,0 +1,16 @@
+"""HTML pages from templates that lie beside the code that fills them."""
+
+from __future__ import annotations
+
+import jinja2
+
+
+def environment(package: str) -> jinja2.Environment:
+    """Return what reads the templates of a package; what they are given is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package, "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
