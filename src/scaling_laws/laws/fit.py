@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws import paper
 from scaling_laws.laws.batch import critical_batches
 from scaling_laws.laws.curves import curve_points, frontier
 from scaling_laws.laws.estimate import ROUNDING, STARTS, Estimate, Interval, estimate
+from scaling_laws.laws.forecast import read_fit
 from scaling_laws.laws.forms import LAWS, Law, get_law
 from scaling_laws.laws.isoflop import isoflop
 from scaling_laws.laws.minimise import Objective
@@ -168,16 +168,12 @@ def _constants_of(path: Path) -> dict[str, float]:
     """Return the constants of a fit of chinchilla.
 
     Raises:
-        InputError: When the file is none.
+        InputError: When the file is none, or of the form without E.
     """
-    try:
-        content = loads(path.read_text())
-        constants = {name: float(content["optimum"][name]) for name in paper.MUENNIGHOFF_ONCE}
-    except FileNotFoundError:
-        raise InputError(f"--once {path}: no such file") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"--once {path}: no fit of chinchilla, with E") from None
-    return constants
+    found = read_fit(path)
+    if found.law.name != "chinchilla" or "E" not in found.constants:
+        raise InputError(f"--once {path}: a fit of {found.law.equation}; expected chinchilla's")
+    return found.constants
 
 
 def own_sample(
@@ -191,9 +187,7 @@ def own_sample(
     if law.name != "chinchilla_2":
         return read_own(law, runs, columns, drop_highest_loss, vocabulary)
     found = read_own(LAWS["chinchilla"], runs, columns, drop_highest_loss, vocabulary)
-    frame = found.frame.rename(columns={"loss": "L"})
-    frame["C"] = 6 * frame["N"] * frame["D"] / FLOP_PER_PF_DAY
-    return isoflop(law, frame, found.where, found.excluded, found.inputs)
+    return _of_equal_compute(law, found, noise=0.0)
 
 
 def sample_of(law: Law, tables: list[Path], rules: Rules) -> Sample:
@@ -205,16 +199,21 @@ def sample_of(law: Law, tables: list[Path], rules: Rules) -> Sample:
     if law.name == "B_crit":
         return critical_batches(law, tables, rules)
     if law.name == "chinchilla_2":
-        runs = finals(LAWS["chinchilla"], tables, rules)
-        frame = runs.frame.rename(columns={"loss": "L"})
-        frame["C"] = 6 * frame["N"] * frame["D"] / FLOP_PER_PF_DAY
         noise = seed_noise(read_studies(tables, "runs", RUN_COLUMNS))
-        return isoflop(law, frame, runs.where, runs.excluded, runs.inputs, noise)
+        return _of_equal_compute(law, finals(LAWS["chinchilla"], tables, rules), noise)
     if law.loss == "curves":
         return (curve_points if law.name == "L_NS" else frontier)(law, tables, rules)
     if law.loss is not None:
         return finals(law, tables, rules)
     raise InputError(f"{law.name}: no table has its points; give them with --runs")
+
+
+def _of_equal_compute(law: Law, runs: Sample, noise: float) -> Sample:
+    """Return the best sizes for compute among runs, with what was noticed of these."""
+    frame = runs.frame.rename(columns={"loss": "L"})
+    frame["C"] = 6 * frame["N"] * frame["D"] / FLOP_PER_PF_DAY
+    found = isoflop(law, frame, runs.where, runs.excluded, runs.inputs, noise)
+    return replace(found, notes={**runs.notes, **found.notes})
 
 
 def summarise(
@@ -304,7 +303,7 @@ def show(result: dict[str, Any]) -> None:
     for name, numbers in result["parameters"].items():
         profile = numbers["profile"] or {"low": None, "high": None}
         unit = "" if numbers["unit"] == "1" else numbers["unit"]
-        value = "open" if numbers["value"] is None else _digits(numbers["value"])
+        value = "open" if numbers["value"] is None else f"{numbers['value']:.5g}"
         table.add_row(
             name,
             value,
@@ -391,10 +390,6 @@ def _finite(value: float) -> float | None:
 
 def _rounded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
-
-
-def _digits(value: float) -> str:
-    return f"{value:.5g}"
 
 
 def _between(low: float | None, high: float | None) -> str:
