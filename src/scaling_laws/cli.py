@@ -49,6 +49,7 @@ COMMANDS = {
     "corpus": ("corpus.text.sources", "corpus", "Read another evaluation corpus."),
     "tokenizer": ("tokens.tokenizer", "tokenizer", "Train the byte-pair encoding."),
     "encode": ("tokens.encode", "encode", "Encode a corpus into a token file."),
+    "flow": ("corpus.flow", "flow", "Count what the corpus stages kept and dropped."),
     "resolve": ("config", "resolve", "Write the resolved configuration."),
     "plan": ("studies.plan", "plan", "List every run of the studies."),
     "calibrate": ("training.calibrate", "calibrate", "Measure how fast this machine trains."),
@@ -57,9 +58,11 @@ COMMANDS = {
     "collect": ("studies.collect", "collect", "Gather finished runs into tables."),
     "fit": ("laws.fit", "fit", "Fit a scaling law to tables of runs."),
     "judge": ("laws.judge", "judge", "Judge the forms of a law by prediction."),
+    "held-out": ("laws.judge", "held_out", "Judge several laws by their largest run."),
+    "conventions": ("laws.conventions", "conventions", "Fit the best size as others count it."),
     "predict": ("laws.forecast", "predict", "Foretell what a fitted law gives."),
     "optimum": ("laws.forecast", "optimum", "Say how to spend compute, by fitted laws."),
-    "figure": ("figures.draw", "figure", "Draw a figure of the paper from tables and fits."),
+    "figure": ("figures.draw", "figure", "Draw a figure from tables and fits."),
     "report": ("report.page", "report", "Write the report page."),
     "identities": ("laws.identities", "identities", "Check the arithmetic of the paper."),
     "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
@@ -85,6 +88,8 @@ BOUNDS = {
     "evaluate": ("evaluation",),
     "fit": ("fits",),
     "judge": ("fits",),
+    "held-out": ("fits",),
+    "conventions": ("fits",),
 }
 LEAST = {
     "workers": 1,
@@ -96,6 +101,7 @@ LEAST = {
     "drop_highest_loss": 0,
     "vocabulary": 2,
     "hold_out": 1,
+    "shards": 1,
 }
 
 

@@ -510,6 +510,7 @@ FittedLaw = Literal[
     "L_ND_rejected",
     "L_NS",
     "B_crit",
+    "N_C",
     "N_opt",
     "B_opt",
     "S_opt",

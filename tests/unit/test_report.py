@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import synthetic_runs as synthetic
@@ -12,11 +15,15 @@ import synthetic_runs as synthetic
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES
 from scaling_laws.figures.draw import figure
+from scaling_laws.laws.fit import fit
+from scaling_laws.laws.forms import LAWS
+from scaling_laws.report.claims import CLAIMS
 from scaling_laws.report.comparison import interval, number
 from scaling_laws.report.page import equation, inline_svg, report, symbol
+from scaling_laws.report.sections import SECTIONS
 from scaling_laws.report.summary import summary
+from scaling_laws.report.verdict import verdicts
 
-TITLES = json.dumps({"books": "Books <and> more"})
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -65,68 +72,14 @@ class Page(HTMLParser):
             self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
 
 
-CONFIG = """results: results
-# a <tag> & more
-corpora: {books: {format: jsonl, path: books.jsonl, title: Books}}
-studies:
-  model_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}]}
-  data_size: {shapes: [{n_layer: 1, d_model: 8, n_head: 1}], vary: {data_tokens: [15625]}}
-fits: {laws: {L_N: [model_size], L_D: [data_size], L_C: [model_size], L_ND: [data_size]}}
-"""
-
-
-def add_corpus(results: Path) -> None:
-    """Write the files of the stages before training."""
-    tables = {
-        "links/links": {"url_id": range(90)},
-        "links/rejected": {"reason": ["score"] * 7 + ["host"] * 3},
-        "crawl/0": {"outcome": ["ok"] * 30 + ["timeout"] * 2},
-        "crawl/1": {"outcome": ["ok"] * 50 + ["robots"] * 8},
-        "documents/0": {"doc_id": range(28)},
-        "documents/0.rejected": {"reason": ["language"] * 2},
-        "documents/1": {"doc_id": range(49)},
-        # Of a former configuration with more shards and another corpus.
-        "crawl/2": {"outcome": ["ok"] * 7},
-        "documents/2": {"doc_id": range(7)},
-        "corpora/poems": {"doc_id": range(7)},
-        "corpus/documents": {"doc_id": range(61)},
-        "corpus/duplicates": {"kind": ["near"] * 10 + ["exact"] * 6},
-        "corpus/train": {"doc_id": range(58)},
-        "corpus/test": {"doc_id": range(3)},
-        "corpora/books": {"doc_id": range(5)},
-        "corpora/books.rejected": {"doc_id": range(2)},
-    }
-    for name, columns in tables.items():
-        path = results / f"{name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(columns).to_parquet(path)
-    (results / "tokens").mkdir()
-    (results / "tokens/tokenizer.json").write_text('{"model": {}}')
-    (results / "tokens/train.json").write_text('{"documents": 58, "tokens": 4123456}')
-    runs = pd.read_parquet(results / "tables/model_size/runs.parquet")
-    (results / "plan").mkdir()
-    runs[["run", "N"]].assign(study="model_size").to_csv(
-        results / "plan/runs.tsv", sep="\t", index=False
-    )
-    (results / "config.yaml").write_text(CONFIG)
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    results = synthetic.results(tmp_path_factory.mktemp("results"))
-    add_corpus(results)
-    for name in FIGURES:
-        figure(
-            name,
-            tables=results / "tables",
-            fits=results / "fits",
-            corpora=TITLES,
-            **{kind: results / "figures" / f"{name}.{kind}" for kind in ("svg", "png", "csv")},
-        )
-    return results
+@pytest.fixture
+def copied(complete: Path, tmp_path: Path) -> Path:
+    """Return a copy of it that may be changed."""
+    return shutil.copytree(complete, tmp_path / "results")
 
 
 def write(results: Path, folder: Path) -> tuple[Path, Path]:
@@ -140,15 +93,15 @@ def change_fit(results: Path, name: str, **entries) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-@pytest.fixture(scope="module")
-def page(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
-    output, _ = write(drawn, tmp_path_factory.mktemp("page"))
+@pytest.fixture(scope="session")
+def page(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    output, _ = write(complete, tmp_path_factory.mktemp("page"))
     return Page(output.read_text())
 
 
 def test_page_stands_alone(page: Page):
     assert page.external == []
-    assert page.links == ["https://arxiv.org/abs/2001.08361"]
+    assert page.links == ["https://arxiv.org/abs/2001.08361", "https://arxiv.org/abs/2502.18969"]
 
 
 def test_every_identifier_is_unique_and_every_reference_has_a_target(page: Page):
@@ -157,163 +110,227 @@ def test_every_identifier_is_unique_and_every_reference_has_a_target(page: Page)
     assert len(page.references) > 100
 
 
-def test_page_has_every_figure_with_a_description(page: Page):
+def test_page_has_every_figure_with_words_for_the_blind(page: Page, complete: Path):
     assert set(FIGURES) <= set(page.ids)
-    assert page.drawings == [f"{needs.title}: {needs.caption}" for needs in FIGURES.values()]
+    said = {json.loads(path.read_text())["alt"] for path in (complete / "figures").glob("*.json")}
+    assert set(page.drawings) == said
 
 
-def test_page_says_what_the_laws_claim(page: Page, drawn: Path):
+def test_page_goes_through_the_claims_in_the_order_of_the_paper(page: Page):
+    titles = [section.title for section in SECTIONS]
+    places = [page.text.rindex(section.claim) for section in SECTIONS]
+    assert places == sorted(places) and len(set(titles)) == len(titles)
+    shown = [name for section in SECTIONS for name in section.figures]
+    assert sorted([*shown, "corpus", "duplicates", "cost"]) == sorted(FIGURES)
+    of_laws = [law for section in SECTIONS for law in section.laws]
+    assert sorted(of_laws) == sorted(LAWS)
+    trends = [trend for section in SECTIONS for trend in section.trends]
+    assert sorted(trends) == sorted(claim.__name__ for claim in CLAIMS)
+
+
+def test_page_says_what_the_laws_claim(page: Page, complete: Path):
     for law, name in (("L(N)", "L_N"), ("L(D)", "L_D"), ("L(C)", "L_C")):
-        fit = json.loads((drawn / "fits" / f"{name}.json").read_text())
+        fit = json.loads((complete / "fits" / f"{name}.json").read_text())
         exponent = next(iter(fit["parameters"].values()))
         assert f"{law} decreases over its whole range." in page.text
         assert f"R² of the log loss {fit['r2_log']:.4f}" in page.text
-        assert f"= {number(exponent['value'])}" in page.text
-        assert interval(exponent["low"], exponent["high"]) in page.text
-        assert f"paper {number(exponent['paper'])}" in page.text
+        ours = f"{number(exponent['value'])} ({interval(exponent['low'], exponent['high'])})"
+        assert f"{ours} {number(exponent['paper'])} " in page.text
 
 
-def test_page_lists_every_run(page: Page, drawn: Path):
-    for study in ("model_size", "data_size"):
-        for run in pd.read_parquet(drawn / "tables" / study / "runs.parquet").itertuples():
-            assert run.run in page.text
-            assert f"{run.test_loss:.4f}" in page.text
-    assert "23 runs (12 early stopped, 11 finished)" in page.text
-    assert "11 runs were planned, and all of them are here." in page.text
+def fit_of(value: float, low: float | None, high: float | None, **more) -> dict:
+    """Return the part of a fit of L(N) that a verdict is given on."""
+    numbers = {"value": value, "low": low, "high": high, "paper": 0.076, "paper_other": None}
+    fit = {"law": "L_N", "status": "converged", "diagnosis": [], "range": {"N": [768, 442368]}}
+    return fit | {"parameters": {"alpha_N": numbers, "N_c": numbers}} | more
+
+
+@pytest.mark.parametrize(
+    ("fit", "word", "why"),
+    [
+        (fit_of(0.07, 0.06, 0.08), "agrees", "The interval holds it; N spans 768 to 442,368 here"),
+        (fit_of(0.04, 0.03, 0.05), "differs", "The interval lies below it"),
+        (fit_of(0.09, 0.08, 0.1), "differs", "The interval lies above it"),
+        (
+            fit_of(0.07, 0.06, 0.08, status="not_identified", diagnosis=["too few runs"]),
+            "not enough range", "Too few runs.",
+        ),
+        (fit_of(0.07, None, None, status="exact"), "not enough range", "As many points"),
+    ],
+)  # fmt: skip
+def test_verdicts_follow_one_rule(fit: dict, word: str, why: str):
+    (verdict,) = verdicts(fit)
+    assert (verdict.parameter, verdict.word) == ("alpha_N", word)
+    assert verdict.why.startswith(why)
+
+
+def test_page_counts_its_verdicts(page: Page, complete: Path):
+    fits = [json.loads(path.read_text()) for path in (complete / "fits").glob("*.json")]
+    words = Counter(verdict.word for fit in fits for verdict in verdicts(fit))
+    assert f"{words['agrees']} exponents: agree with the published" in page.text
+    assert f"{words['differs']} exponents: differ" in page.text
+
+
+def test_page_lists_every_run(page: Page, complete: Path):
+    runs = pd.read_parquet(complete / "tables/runs.parquet")
+    for run in runs.itertuples():
+        assert run.run in page.text
+        assert f"{run.test_loss:.4f}" in page.text
+    assert f"{len(runs)} runs were planned, and all of them are here." in page.text
 
 
 def test_page_tells_where_the_data_come_from(page: Page):
     for row in (
-        "Links selected 90",
-        "Submissions rejected 10 score: 7, host: 3",
-        "Links crawled 90 ok: 80, robots: 8, timeout: 2",
-        "Documents extracted 77",
-        "Pages rejected 2 language: 2",
-        "Documents after deduplication 61",
-        "Duplicates dropped 16 near: 10, exact: 6",
-        "Documents for training 58",
-        "Documents held out for testing 3",
-        "Documents of books 5 ",
-        "train 58 4,123,456",
+        "links pages kept: 5,000",
+        "links submissions score: 900, media: 300",
+        "crawl pages kept: 4,700, http error: 200, robots: 100",
+        "split documents kept: 4,085, held out: 215",
+        "tokens tokens train: 9,600,000",
     ):
         assert row in page.text
-    assert "books.rejected" not in page.text
     assert "a <tag> & more" in page.text
 
 
-def test_comparison_is_written_as_csv_and_markdown(drawn: Path, tmp_path: Path):
-    _, comparison = write(drawn, tmp_path)
+def test_checklist_is_filled_in_from_fits_runs_and_settings(page: Page, complete: Path):
+    fit = json.loads((complete / "fits/L_N.json").read_text())
+    runs = pd.read_parquet(complete / "tables/runs.parquet")
+    for text in (
+        "L(N) = (N_c / N)^alpha_N",
+        f"{len(runs)} runs, {runs.N.nunique()} sizes",
+        f"L_N: {fit['n_points']}",
+        f"L_N: R² of logarithms {fit['r2_log']:.4f}",
+        f"L_N: {fit['bootstrap']['converged']} of {fit['bootstrap']['replicates']}",
+        "byte-pair encoding, 1,024 entries",
+        "Error for the largest run, held out",
+    ):
+        assert text in page.text
+
+
+def test_comparison_is_written_as_csv_and_markdown(complete: Path, tmp_path: Path):
+    _, comparison = write(complete, tmp_path)
     table = pd.read_csv(comparison).set_index(["law", "parameter"])
-    fit = json.loads((drawn / "fits/L_C.json").read_text())
+    fit = json.loads((complete / "fits/L_C.json").read_text())
     ours = fit["parameters"]["C_c"]
     row = table.loc[("L(C)", "C_c")]
     assert row.paper == 1.6e7
     assert row.paper_other == 2.0e7
     assert row.other_source == "legend of Figure 13"
     assert [row.ours, row.low, row.high] == [ours["value"], ours["low"], ours["high"]]
-    assert len(table) == 10
     lines = comparison.with_suffix(".md").read_text().splitlines()
-    assert len(lines) == 12
+    assert len(lines) == len(table) + 2
     assert len({line.count("|") for line in lines}) == 1
     assert "1.60e7 (Table 5); 2.00e7 (legend of Figure 13)" in "\n".join(lines)
 
 
-def test_page_is_the_same_in_every_run(drawn: Path, tmp_path: Path):
-    first, again = (write(drawn, tmp_path / name)[0] for name in "ab")
+def test_page_is_the_same_in_every_run(complete: Path, tmp_path: Path):
+    first, again = (write(complete, tmp_path / name)[0] for name in "ab")
     assert first.read_bytes() == again.read_bytes()
 
 
-def test_user_with_runs_only_gets_a_report(tmp_path: Path):
-    results = synthetic.results(tmp_path)
+def test_user_with_a_table_of_runs_only_gets_a_report(tmp_path: Path):
+    runs = pd.DataFrame({"N": np.geomspace(1e6, 1e9, 12)})
+    runs["loss"] = (8.8e13 / runs.N) ** 0.076 * np.exp(
+        np.random.default_rng(0).normal(0, 0.003, 12)
+    )
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    fit("L_N", runs=tmp_path / "runs.csv", json=tmp_path / "own/fits/L_N.json", bootstrap=50)
+    results = tmp_path / "own"
+    figure("residuals", results)
     page = Page(write(results, tmp_path)[0].read_text())
-    assert "Not in these results, and so not counted: links/links.parquet" in page.text
-    assert "Not drawn: fig01 (its file is missing); fig02 (its file is missing);" in page.text
+    assert "1 exponent: agree with the published" in page.text
+    assert f"No table of runs is in these results: the laws were fitted to {tmp_path}" in page.text
+    assert "Not in these results, and so not counted: tables/flow.csv" in page.text
+    assert "Not drawn: fig01.svg is not in these results." in page.text
     assert "config.yaml is not in these results." in page.text
+    assert len(page.drawings) == 1
 
 
-def test_page_shows_nothing_of_a_study_that_was_turned_off(tmp_path: Path):
-    results = synthetic.results(tmp_path)
-    add_corpus(results)
-    for name in ("fig02", "fig04"):
-        figure(
-            name,
-            tables=results / "tables",
-            fits=results / "fits",
-            **{kind: results / "figures" / f"{name}.{kind}" for kind in ("svg", "png", "csv")},
-        )
-    config = re.sub(r"  data_size: .*\n", "", CONFIG)
-    config = re.sub(r"laws: .*", "laws: {L_N: [model_size]}}", config)
-    (results / "config.yaml").write_text(config)
-    output, comparison = write(results, tmp_path)
+def test_page_shows_nothing_of_studies_that_were_turned_off(copied: Path, tmp_path: Path):
+    synthetic.configure(copied, ["model_size", "depth"], ["L_N", "L_C"])
+    output, comparison = write(copied, tmp_path)
     page = Page(output.read_text())
-    assert "Loss against data set size" not in page.text and "Figure 4" not in page.text
-    assert "Figure 2" in page.text and "Documents of poems" not in page.text
-    assert "fig04 (study data_size, law L_ND off)" in page.text
-    assert set(pd.read_csv(comparison)["law"]) == {"L(N)"}
+    assert "Not drawn: study data_size, law L_D off." in page.text
+    assert "Not drawn: study lstm off." in page.text
+    assert {json.loads((copied / f"figures/{name}.json").read_text())["alt"] for name in
+            ("fig02", "fig06", "fig23")} <= set(page.drawings)  # fmt: skip
+    assert set(pd.read_csv(comparison)["law"]) == {"L(N)", "L(C)"}
 
 
-def test_page_is_honest_about_what_failed(tmp_path: Path):
-    results = synthetic.results(tmp_path)
-    add_corpus(results)
-    change_fit(results, "L_ND", status="not_identified")
-    change_fit(results, "L_N", decreasing=False)
-    synthetic.change(
-        results / "tables",
-        "runs",
-        lambda runs: runs.iloc[1:].assign(
+def test_page_is_honest_about_what_failed(copied: Path, tmp_path: Path):
+    change_fit(copied, "L_ND", status="not_identified", diagnosis=["the subsets are too large"])
+    change_fit(copied, "L_N", decreasing=False)
+    diverged = []
+
+    def diverge(runs: pd.DataFrame) -> pd.DataFrame:
+        diverged.extend([runs.run[0], runs.run[3]])
+        return runs.iloc[1:].assign(
             outcome=runs.outcome.where(runs.index != 3, "diverged"),
             test_loss=runs.test_loss.where(runs.index != 3),
-        ),
-    )
-    page = Page(write(results, tmp_path)[0].read_text())
-    assert "Fit: not identified by these runs." in page.text
-    assert "L(N) does not decrease over its whole range." in page.text
-    assert "1 of 22 runs diverged and enter no fit" in page.text
-    assert "in no table: transformer-1x8-m040000000" in page.text
+        )
+
+    synthetic.change(copied / "tables", "runs", diverge)
+    page = Page(write(copied, tmp_path)[0].read_text())
+    assert "not identified by these runs." in page.text
+    assert "not enough range The subsets are too large." in page.text
+    assert "L(N) does not decrease over its whole range" in page.text
+    runs = len(pd.read_parquet(copied / "tables/runs.parquet"))
+    assert f"1 of {runs} runs diverged and enter no fit" in page.text
+    assert f"in no table: {diverged[0]}" in page.text
     assert "nan" not in page.text.lower().split()
 
 
-def test_fit_without_interval_is_shown(tmp_path: Path):
-    results = synthetic.results(tmp_path)
-    path = results / "fits/L_D.json"
-    fit = json.loads(path.read_text())
-    for parameter in fit["parameters"].values():
+def test_notes_of_figures_are_shown(copied: Path, tmp_path: Path):
+    path = copied / "figures/fig01.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"notes": ["this", "that"]}))
+    page = Page(write(copied, tmp_path)[0].read_text())
+    assert "Left out or to be borne in mind: this; that." in page.text
+
+
+def test_fit_without_interval_is_shown(copied: Path, tmp_path: Path):
+    path = copied / "fits/L_D.json"
+    content = json.loads(path.read_text())
+    for parameter in content["parameters"].values():
         parameter |= {"low": None, "high": None}
-    path.write_text(json.dumps(fit | {"status": "exact", "r2_log": None}))
-    page = Page(write(results, tmp_path)[0].read_text())
+    path.write_text(json.dumps(content | {"status": "exact", "r2_log": None}))
+    page = Page(write(copied, tmp_path)[0].read_text())
     assert "as many points as parameters: no interval" in page.text
 
 
-def test_bad_inputs_are_named(tmp_path: Path):
+def test_bad_inputs_are_named(copied: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"fits: no fit; expected at least one of L_N"):
-        write(tmp_path, tmp_path)
-    results = synthetic.results(tmp_path)
-    (results / "figures").mkdir()
-    (results / "figures/fig01.svg").write_text("nothing")
+        write(tmp_path / "empty", tmp_path)
+    (copied / "figures/fig01.json").write_text("{")
+    with pytest.raises(InputError, match=r"fig01\.json: not JSON"):
+        write(copied, tmp_path)
+    (copied / "figures/fig01.svg").write_text("nothing")
+    with pytest.raises(InputError, match=r"fig01\.(svg|json): not"):
+        write(copied, tmp_path)
+    (copied / "figures/fig01.json").unlink()
     with pytest.raises(InputError, match=r"fig01\.svg: not an SVG file"):
-        write(results, tmp_path)
-    change_fit(results, "L_N", law="L_D")
+        write(copied, tmp_path)
+    change_fit(copied, "L_N", law="L_D")
     with pytest.raises(InputError, match=r"L_N\.json: law is 'L_D'; expected 'L_N'"):
-        write(results, tmp_path)
+        write(copied, tmp_path)
 
 
 def test_summary_gives_exponents_and_where_to_look(
-    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ):
-    summary(drawn)
+    summary(copied)
     printed = capsys.readouterr().out
-    fit = json.loads((drawn / "fits/L_N.json").read_text())
-    exponent = fit["parameters"]["alpha_N"]
+    content = json.loads((copied / "fits/L_N.json").read_text())
+    exponent = content["parameters"]["alpha_N"]
     line = next(line for line in printed.splitlines() if line.startswith("L(N) "))
     assert number(exponent["value"]) in line
     assert interval(exponent["low"], exponent["high"]) in line
     assert "0.0760" in line
-    assert f"{fit['r2_log']:.4f}" in line
-    assert f"5 figures: {drawn / 'figures'}" in printed
+    assert f"{content['r2_log']:.4f}" in line
+    assert f"{len(FIGURES)} figures: {copied / 'figures'}" in printed
     assert "report:" not in printed
-    (drawn / "report.html").write_text("")
-    summary(drawn)
-    assert f"report: {drawn / 'report.html'}" in capsys.readouterr().out
+    (copied / "report.html").write_text("")
+    summary(copied)
+    assert f"report: {copied / 'report.html'}" in capsys.readouterr().out
 
 
 def test_inlined_svg_keeps_its_references_apart(tmp_path: Path):
@@ -343,6 +360,7 @@ def test_interval_without_an_upper_end_says_so():
 
 
 def test_symbols_and_equations_are_html():
+    assert symbol("p") == "<var>p</var>"
     assert symbol("alpha_N") == "<var>α<sub>N</sub></var>"
     assert equation("L(N, D) = [(N_c / N)^(alpha_N / alpha_D) + D_c / D]^alpha_D") == (
         "<var>L(N, D) = [(N<sub>c</sub> / N)<sup>α<sub>N</sub> / α<sub>D</sub></sup> + "

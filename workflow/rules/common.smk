@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "src")))
 import grimp
 from scaling_laws import config as configuration
 from scaling_laws.errors import InputError
-from scaling_laws.figures import FIGURES, drawable
+from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_studies
 from scaling_laws.studies import grid
 from snakemake.logging import logger
 
@@ -34,6 +34,13 @@ if workflow.is_main_process:
     counts = ", ".join(f"{study} {wanted.count(study)}" for study in STUDIES)
     logger.info(f"Runs: {len(RUNS)} in all; by study: {counts or 'none is on'}")
 DRAWN_FIGURES = drawable(STUDIES, settings.fits.laws)
+# Laws of the loss of runs, which can be held out, and those that have a best size for compute.
+JUDGED = [
+    law for law in ("L_N", "L_D", "L_ND", "chinchilla") if law in settings.fits.laws
+]
+CONVENTION_LAWS = [
+    law for law in ("N_opt", "chinchilla", "chinchilla_2") if law in settings.fits.laws
+]
 SAMPLE_DUMPS = {
     "RS_2017-11": "<results>/sample/RS_2017-11.zst",
     "RS_2018-03": "<results>/sample/RS_2018-03.zst",
@@ -284,11 +291,75 @@ def get_figure_code(wildcards):
 
 
 def get_figure_tables(wildcards):
-    studies = FIGURES[wildcards.figure].studies
+    return expand(
+        "<results>/tables/{study}/{table}.parquet",
+        study=reads_studies(wildcards.figure, STUDIES),
+        table=TABLES,
+    )
+
+
+def get_figure_fits(wildcards):
+    laws = reads_laws(wildcards.figure, settings.fits.laws)
+    return expand("<results>/fits/{law}.json", law=laws)
+
+
+def get_figure_files(wildcards):
+    return [f"<results>/{name}" for name in FIGURES[wildcards.figure].files]
+
+
+def get_figure_studies(wildcards):
+    return ",".join(reads_studies(wildcards.figure, STUDIES))
+
+
+def get_figure_laws(wildcards):
+    return ",".join(reads_laws(wildcards.figure, settings.fits.laws))
+
+
+def get_figure_caption(wildcards):
+    return f"{FIGURES[wildcards.figure].title}. {FIGURES[wildcards.figure].caption}"
+
+
+def get_figure_category(wildcards):
+    return "Figures of the paper" if wildcards.figure in PAPER else "Further figures"
+
+
+def get_figure_labels(wildcards):
+    return {"figure": FIGURES[wildcards.figure].title}
+
+
+def get_judged_tables(wildcards):
+    studies = sorted({study for law in JUDGED for study in settings.fits.laws[law]})
     return expand(
         "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
     )
 
 
-def get_figure_fits(wildcards):
-    return expand("<results>/fits/{law}.json", law=FIGURES[wildcards.figure].laws)
+def get_judged_laws(wildcards):
+    return " ".join(
+        f"{law}={','.join(f'{RESULTS}/tables/{study}' for study in settings.fits.laws[law])}"
+        for law in JUDGED
+    )
+
+
+def get_convention_tables(wildcards):
+    studies = [study for study in ("model_size", "matched") if study in STUDIES]
+    return expand(
+        "<results>/tables/{study}/{table}.parquet", study=studies, table=TABLES
+    )
+
+
+def get_convention_studies(wildcards):
+    words = []
+    if "model_size" in STUDIES:
+        words.append(f"{RESULTS}/tables/model_size")
+    if "matched" in STUDIES:
+        words.append(f"--matched {RESULTS}/tables/matched")
+    return " ".join(words)
+
+
+def get_convention_fits(wildcards):
+    return expand("<results>/fits/{law}.json", law=CONVENTION_LAWS)
+
+
+def get_convention_laws(wildcards):
+    return " ".join(f"--fitted {law}" for law in CONVENTION_LAWS)

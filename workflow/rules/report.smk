@@ -2,20 +2,119 @@
 # corpus and its tokens; gives <results>/figures and <results>/report.html.
 
 
+rule flow:
+    input:
+        code=sources("corpus.flow"),
+        links=multiext("<results>/links/", "links.parquet", "rejected.parquet"),
+        outcomes=expand("<results>/crawl/{shard}.parquet", shard=SHARDS),
+        documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
+        rejected=expand("<results>/documents/{shard}.rejected.parquet", shard=SHARDS),
+        signatures="<results>/dedup/signatures/0.parquet",
+        corpus=expand(
+            "<results>/corpus/{name}.parquet",
+            name=["documents", "duplicates", "train", "test", "leaks"],
+        ),
+        corpora=expand("<results>/corpora/{name}.parquet", name=settings.corpora),
+        tokens=expand(
+            "<results>/tokens/{name}.json", name=["train", *EVALUATION_CORPORA]
+        ),
+    output:
+        flow="<results>/tables/flow.csv",
+        duplicates="<results>/tables/duplicates.csv",
+    log:
+        "<logs>/flow.log",
+    benchmark:
+        "<benchmarks>/flow.tsv"
+    conda:
+        "../../envs/text.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        results=get_results,
+        shards=len(SHARDS),
+        threshold=settings.dedup.threshold,
+        corpora=" ".join(f"--corpora {name}" for name in settings.corpora),
+    message:
+        "Count what the corpus stages kept and dropped"
+    shell:
+        "scaling-laws flow {params.results} --shards {params.shards} {params.corpora}"
+        " --threshold {params.threshold} --output {output.flow} --duplicates {output.duplicates}"
+        " &> {log}"
+
+
+rule held_out:
+    input:
+        code=sources("laws.judge"),
+        tables=get_judged_tables,
+    output:
+        "<results>/tables/held_out.csv",
+    log:
+        "<logs>/held_out.log",
+    benchmark:
+        "<benchmarks>/held_out.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        laws=get_judged_laws,
+        options=options(
+            settings.fits,
+            only={"bootstrap", "confidence", "minimum_layers", "seed"},
+        ),
+    message:
+        "Foretell the largest runs from the others"
+    shell:
+        "scaling-laws held-out {params.laws} --output {output} {params.options} &> {log}"
+
+
+rule conventions:
+    input:
+        code=sources("laws.conventions"),
+        tables=get_convention_tables,
+        fits=get_convention_fits,
+    output:
+        "<results>/tables/conventions.csv",
+    log:
+        "<logs>/conventions.log",
+    benchmark:
+        "<benchmarks>/conventions.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        studies=get_convention_studies,
+        fits=get_convention_laws,
+        results=get_results,
+        options=options(
+            settings.fits,
+            only={"bootstrap", "confidence", "minimum_layers", "seed"},
+        ),
+    message:
+        "Fit the best size under every convention"
+    shell:
+        "scaling-laws conventions {params.studies} --fits {params.results}/fits {params.fits}"
+        " --output {output} {params.options} &> {log}"
+
+
 rule figure:
     input:
         code=get_figure_code,
         tables=get_figure_tables,
         fits=get_figure_fits,
+        files=get_figure_files,
     output:
         svg=report(
             "<results>/figures/{figure}.svg",
             caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
+            category=get_figure_category,
+            labels=get_figure_labels,
         ),
-        png="<results>/figures/{figure}.png",
-        csv="<results>/figures/{figure}.csv",
+        others=multiext("<results>/figures/{figure}", ".png", ".csv", ".json"),
     log:
         "<logs>/figure/{figure}.log",
     benchmark:
@@ -28,12 +127,14 @@ rule figure:
     params:
         results=get_results,
         corpora=get_titles,
+        studies=get_figure_studies,
+        laws=get_figure_laws,
+        caption=get_figure_caption,
     message:
         "Draw {wildcards.figure}"
     shell:
-        "scaling-laws figure {wildcards.figure} --tables {params.results}/tables --fits {params.results}/fits"
-        " --corpora {params.corpora:q} --svg {output.svg} --png {output.png} --csv {output.csv}"
-        " &> {log}"
+        "scaling-laws figure {wildcards.figure} {params.results} --studies={params.studies:q}"
+        " --laws={params.laws:q} --corpora {params.corpora:q} &> {log}"
 
 
 rule report:
@@ -42,21 +143,15 @@ rule report:
         template="src/scaling_laws/report/page.html.jinja",
         config="<results>/config.yaml",
         plan="<results>/plan/runs.tsv",
-        links=multiext("<results>/links/", "links.parquet", "rejected.parquet"),
-        outcomes=expand("<results>/crawl/{shard}.parquet", shard=SHARDS),
+        counts=multiext("<results>/tables/", "flow.csv", "held_out.csv"),
         reasons=multiext("<results>/crawl/", "outcomes.csv", "hosts.csv"),
-        documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
-        corpus=expand(
-            "<results>/corpus/{name}.parquet",
-            name=["documents", "duplicates", "train", "test", "leaks"],
-        ),
-        corpora=expand("<results>/corpora/{name}.parquet", name=settings.corpora),
-        tokens=expand(
-            "<results>/tokens/{name}.json", name=["train", *EVALUATION_CORPORA]
-        ),
         tables=expand("<results>/tables/{table}.parquet", table=TABLES),
         fits=expand("<results>/fits/{law}.json", law=settings.fits.laws),
-        figures=expand("<results>/figures/{name}.svg", name=DRAWN_FIGURES),
+        figures=expand(
+            "<results>/figures/{name}.{ending}",
+            name=DRAWN_FIGURES,
+            ending=["svg", "json"],
+        ),
     output:
         page=report(
             "<results>/report.html", caption="../report/page.rst", category="Report"

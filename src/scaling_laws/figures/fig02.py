@@ -6,29 +6,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scaling_laws.figures import style
+from scaling_laws.figures.canvas import Canvas, groups
 from scaling_laws.figures.inputs import Inputs
 
-PANELS = (
-    ("tokens", "Tokens processed", "Against tokens"),
-    ("C", "Compute (PF-days, non-embedding)", "Against compute"),
-)
+PANELS = (("tokens", "Tokens processed"), ("C", style.COMPUTE))
 
 
 def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
-    """Return the figure and its points: run, N, step, tokens, C (PF-days), loss."""
-    curves = inputs.size_curves
-    norm = style.size_norm(curves.N)
-    figure, axes = style.panels(2, sharey=True)
-    for panel, (variable, label, title) in zip(axes, PANELS, strict=True):
-        for run in curves.run.unique():
-            curve = curves[curves.run == run]
-            color = style.SIZES(norm(float(curve.N.iloc[0])))
-            panel.plot(curve[variable], curve.test_loss, color=color, lw=1.1)
-        style.log_axis(panel.xaxis)
-        panel.set_xlabel(label)
-        panel.set_title(title)
-    style.loss_axis(axes[0])
-    axes[0].set_ylabel(style.LOSS)
-    style.size_colorbar(figure, axes, norm)
-    points = curves[["run", "N", "step", "tokens", "C", "test_loss"]]
-    return figure, points.rename(columns={"test_loss": "loss"})
+    """Return the figure and its points."""
+    curves = inputs.curves("model_size")
+    norm = style.norm_of(curves.N)
+    canvas = Canvas(*(variable for variable, _ in PANELS))
+    for panel, (variable, label) in zip(canvas.panels, PANELS, strict=True):
+        for run, curve in groups(curves, "run", sort=False):
+            N = int(curve.N.iloc[0])
+            color = style.SIZES(norm(N))
+            panel.draw(
+                "learning curve", curve[variable], curve.test_loss, run=run, N=N, color=color, lw=1
+            )
+        panel.finish(label, style.LOSS if variable == "tokens" else "")
+    canvas.colorbar(norm)
+    return canvas.drawn()

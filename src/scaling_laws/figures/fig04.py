@@ -1,32 +1,61 @@
-"""Figure 4, left: loss against data set size for each model size, with the joint law."""
+"""Figure 4: the joint laws of size and data, and of size and steps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from scaling_laws.figures import style
+from scaling_laws.figures.canvas import Canvas, Panel
 from scaling_laws.figures.inputs import Inputs
-from scaling_laws.laws.forms import determined, predict
 
 
 def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
-    """Return the figure and its points: run, N, D, loss."""
-    fit = inputs.fit("L_ND")
-    points = pd.DataFrame(fit["points"])[["run", "N", "D", "loss"]]
-    norm = style.size_norm(points.N)
-    figure, (panel,) = style.panels(1, width=5.2)
-    D = np.geomspace(*fit["range"]["D"])
-    for N in np.unique(points.N.to_numpy(dtype=float)):
+    """Return the figure and its points."""
+    canvas = Canvas("data", "steps")
+    left, right = canvas.panels
+    sizes = [*inputs.points("L_ND").get("N", []), *inputs.runs("model_size").N]
+    norm = style.norm_of(sizes)
+    _joint(left, inputs, norm, "L_ND", "D", "-o")
+    left.finish("Tokens in data set", style.LOSS)
+    _joint(right, inputs, norm, "L_NS", "S_min", "-")
+    right.finish(r"Steps at large batches, $S_\mathrm{min}$", "")
+    canvas.colorbar(norm)
+    return canvas.drawn()
+
+
+def _joint(panel: Panel, inputs: Inputs, norm: LogNorm, law: str, variable: str, look: str) -> None:
+    """Draw points and fit for each model size."""
+    fit = inputs.fit(law)
+    points = inputs.points(law)
+    # Where the steps rest on a critical batch that is not known they mean nothing.
+    if points.empty or (variable == "S_min" and inputs.fit("B_crit") is None):
+        return panel.say("needs B_crit(L) from a batch scan")
+    for place, N in enumerate(np.unique(points.N.to_numpy(dtype=float))):
         of_size = points[points.N == N]
         color = style.SIZES(norm(N))
-        panel.plot(of_size.D, of_size.loss, "o", ms=4.5, color=color, zorder=3)
-        if determined(fit):
-            panel.plot(D, predict(fit, N, D), ls="--", lw=1, color=color)
-    style.log_axis(panel.xaxis)
-    style.loss_axis(panel)
-    panel.set_xlabel("Tokens in data set")
-    panel.set_ylabel(style.LOSS)
-    style.size_colorbar(figure, panel, norm)
-    return figure, points
+        label = None if place else "runs"
+        for run, part in of_size.groupby("run" if look == "-" else "N"):
+            panel.draw(
+                "runs",
+                part[variable],
+                part.loss,
+                look[-1],
+                run=part.run if look != "-" else run,
+                N=N,
+                color=color,
+                ms=4,
+                lw=1,
+                label=label,
+            )
+            label = None
+        if fit:
+            ends = (of_size[variable].min(), of_size[variable].max())
+            if look != "-":
+                ends = fit.content["range"][variable]
+            panel.fit(
+                fit, variable, ends, at={"N": N}, color=color, lw=1, label=None if place else "fit"
+            )
+    return None

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from scaling_laws.errors import InputError
-from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, read_studies
+from scaling_laws.laws.curves import Track, tracks
+from scaling_laws.laws.forecast import Fit, read_fit
+from scaling_laws.laws.forms import LAWS
+from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, Rules, read_studies
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
+from scaling_laws.tables import read_table
 
 EVALUATION_COLUMNS = ("run", "step", "corpus", "loss")
+POSITION_COLUMNS = ("run", "step", "corpus", "position", "loss")
+SHAPE_COLUMNS = ("architecture", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "tokens")
+TEST = "test"
+IDENTIFIED = ("converged", "exact")
 
 
 @dataclass(frozen=True)
@@ -23,54 +30,156 @@ class Inputs:
     """The tables, fits and corpora of one configuration.
 
     Attributes:
-        tables: Folder with one folder of tables a study.
-        fits: Folder of fit JSONs.
+        results: Folder of everything computed.
         corpora: Title of each evaluation corpus, by name.
+        studies: Studies that are on.
+        laws: Laws that are fitted.
+        notes: What could not be drawn and why, in sentences without a full stop; grows.
     """
 
-    tables: Path
-    fits: Path
+    results: Path
     corpora: Mapping[str, str]
+    studies: Collection[str]
+    laws: Collection[str]
+    notes: list[str] = field(default_factory=list)
 
-    def runs(self, study: str) -> pd.DataFrame:
-        """Return the runs of a study that did not diverge, ordered by N.
+    def note(self, text: str) -> None:
+        """Remember what could not be drawn, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def title(self, corpus: str) -> str:
+        """Return the title of a corpus."""
+        fallback = "Test split" if corpus == TEST else corpus.replace("_", " ")
+        return self.corpora.get(corpus, fallback)
+
+    def folders(self, *studies: str) -> list[Path]:
+        """Return the folders of those of some studies that are on, noting which are off."""
+        for study in studies:
+            if study not in self.studies:
+                self.note(f"the study {study} is off")
+        return [self.results / "tables" / study for study in studies if study in self.studies]
+
+    def runs(self, *studies: str) -> pd.DataFrame:
+        """Return the runs of studies that did not diverge, ordered by N; a run stands once in it.
 
         Raises:
             InputError: If all did.
         """
-        runs = read_studies([self.tables / study], "runs", RUN_COLUMNS)
+        folders = self.folders(*studies)
+        if not folders:
+            return pd.DataFrame(columns=[*RUN_COLUMNS, *SHAPE_COLUMNS])
+        runs = read_studies(folders, "runs", [*RUN_COLUMNS, *SHAPE_COLUMNS])
         sound = runs[runs.outcome != "diverged"]
         if sound.empty:
             raise InputError(
-                f"{self.tables / study}: every run diverged, so there is nothing to draw; "
-                f"lower studies.{study}.training.learning_rate"
+                f"{', '.join(map(str, folders))}: every run diverged, so there is nothing to draw; "
+                "lower its training.learning_rate"
             )
         return sound.sort_values(["N", "D", "run"], ignore_index=True)
 
-    @cached_property
-    def size_curves(self) -> pd.DataFrame:
-        """Learning curves of the model size study, with `N` and `C` in PF-days, ordered by N."""
-        curves = read_studies([self.tables / "model_size"], "curves", CURVE_COLUMNS)
-        curves = curves.merge(self.runs("model_size")[["run", "N"]], on="run")
+    def curves(self, *studies: str) -> pd.DataFrame:
+        """Return learning curves with `N` and `B`, and `C` in PF-days, ordered by N."""
+        folders = self.folders(*studies)
+        curves = read_studies(folders, "curves", CURVE_COLUMNS)
+        curves = curves.merge(self.runs(*studies)[["run", "N", "B", "D"]], on="run")
         curves = curves[(curves.tokens > 0) & curves.test_loss.notna()]
         curves["C"] = 6 * curves.N * curves.tokens / FLOP_PER_PF_DAY
         return curves.sort_values(["N", "run", "step"], ignore_index=True)
 
-    def evaluations(self) -> pd.DataFrame:
-        """Return losses of the model size study on every corpus, with `N` and `final`."""
-        table = read_studies([self.tables / "model_size"], "evaluations", EVALUATION_COLUMNS)
-        table = table.merge(self.runs("model_size")[["run", "N"]], on="run")
+    def tracks(self, study: str) -> list[Track]:
+        """Return the learning curves of a study after their warm-up."""
+        return tracks(self.runs(study), self.folders(study), Rules(minimum_layers=0))
+
+    def evaluations(self, *studies: str) -> pd.DataFrame:
+        """Return losses of studies' runs on every corpus, with `N` and `final`."""
+        table = read_studies(self.folders(*studies), "evaluations", EVALUATION_COLUMNS)
+        table = table.merge(self.runs(*studies)[["run", "N", "n_layer"]], on="run")
         table["final"] = table.step == table.groupby("run").step.transform("max")
         return table.sort_values(["N", "run", "step"], ignore_index=True)
 
-    def fit(self, law: str) -> dict[str, Any]:
-        """Return the fit of a law.
+    def positions(self, *studies: str) -> pd.DataFrame:
+        """Return losses on the test split by position, with `N`, `n_ctx` and `final`."""
+        folders = self.folders(*studies)
+        if not folders:
+            return pd.DataFrame(columns=[*POSITION_COLUMNS, "N", "n_ctx", "final"])
+        tables = [read_table(path / "positions.parquet", POSITION_COLUMNS) for path in folders]
+        table = pd.concat(tables).drop_duplicates(["run", "step", "corpus", "position"])
+        table = table[table.corpus == TEST]
+        shape = self.runs(*studies)[["run", "N", "n_ctx", "n_layer", "architecture"]]
+        table = table.merge(shape, on="run")
+        table["final"] = table.step == table.groupby("run").step.transform("max")
+        return table.sort_values(["N", "run", "step", "position"], ignore_index=True)
+
+    def content(self, law: str) -> dict[str, Any] | None:
+        """Return what the file of a fit holds; None, with a note, where the law is off.
 
         Raises:
-            InputError: If it is missing.
+            InputError: If it is on, and the file is missing or no fit.
         """
-        path = self.fits / f"{law}.json"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; run `scaling-laws fit {law}` first")
-        fit: dict[str, Any] = json.loads(path.read_text())
-        return fit
+        if law not in self.laws:
+            self.note(f"the law {LAWS[law].symbol} is off")
+            return None
+        path = self.results / "fits" / f"{law}.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; run `scaling-laws fit {law}` first") from None
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: not JSON ({error})") from None
+        if found.get("law") != law:
+            raise InputError(f"{path}: law is {found.get('law')!r}; expected {law!r}")
+        return found
+
+    def points(self, law: str) -> pd.DataFrame:
+        """Return the points that a law was fitted to; none where it is off."""
+        content = self.content(law)
+        return pd.DataFrame(content["points"]) if content else pd.DataFrame()
+
+    def fit(self, law: str) -> Fit | None:
+        """Return a fit that the runs determine; None, with a note, where they do not or it is off.
+
+        Raises:
+            InputError: If it is on, and its file is missing or no fit.
+        """
+        content = self.content(law)
+        if content is None:
+            return None
+        if content["status"] not in IDENTIFIED or None in content["optimum"].values():
+            why = "; ".join(content["diagnosis"]) or "no reason given"
+            self.note(
+                f"{LAWS[law].symbol} is {content['status'].replace('_', ' ')} by these runs ({why})"
+            )
+            return None
+        return read_fit(self.results / "fits" / f"{law}.json")
+
+    def fits(self, *laws: str) -> list[Fit] | None:
+        """Return fits that the runs determine, or None, with a note, unless they do all."""
+        found = [self.fit(law) for law in laws]
+        return None if None in found else [fit for fit in found if fit is not None]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table of text: comma-separated, or by tabs.
+
+        Args:
+            name: File in the results folder.
+
+        Raises:
+            InputError: When it is missing or empty.
+        """
+        path = self.results / name
+        try:
+            return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; `snakemake {path}` makes it") from None
+        except ValueError as error:
+            raise InputError(f"{path}: not a table ({error})") from None
+
+    def same_tokens(self, runs: pd.DataFrame, what: Sequence[str]) -> None:
+        """Note where runs that are compared have processed different numbers of tokens."""
+        counts = sorted(runs.tokens.unique())
+        if len(counts) > 1 and counts[-1] > 1.02 * counts[0]:
+            self.note(
+                f"{' and '.join(what)} are compared although their runs processed between "
+                f"{counts[0]:,} and {counts[-1]:,} tokens"
+            )

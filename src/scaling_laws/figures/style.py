@@ -11,20 +11,27 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from scaling_laws.laws.forms import get_law
+from scaling_laws.laws.forms import Law
+from scaling_laws.laws.powers import PowerSum
 
-PANEL_WIDTH, PANEL_HEIGHT = 4.0, 3.4
-# Without its lightest end, which is faint on white.
+# Panels are small and letters large, so that a figure can stand in a column of print.
+PANEL_WIDTH, PANEL_HEIGHT = 2.9, 2.7
+# Without its lightest end, which is faint on white; its lightness falls evenly, in grey too.
 SIZES = LinearSegmentedColormap.from_list("sizes", mpl.colormaps["viridis"](np.linspace(0, 0.9)))
-CATEGORIES = sns.color_palette("colorblind")
-MARKERS = "osD^vPX"
-FIT = {"linestyle": "--", "linewidth": 1.5, "color": CATEGORIES[3], "zorder": 4}
+CATEGORIES = [
+    color for place, color in enumerate(sns.color_palette("colorblind")) if place not in (6, 8)
+]  # without its pale pink and yellow
+MARKERS = "osD^vPX*"
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (3, 3)))
+FIT: dict[str, Any] = {"linestyle": "--", "linewidth": 1.4, "color": CATEGORIES[3], "zorder": 4}
+PAPER: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 0.9, "color": "0.35", "zorder": 3}
 PARAMETERS = "Parameters (non-embedding)"
+COMPUTE = "Compute (PF-days, non-embedding)"
 LOSS = "Test loss (nats per token)"
-LOSS_STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+LOSS_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+SHADE = 0.18  # of an interval
 
 
 def theme() -> None:
@@ -34,9 +41,19 @@ def theme() -> None:
         style="ticks",
         rc={
             "axes.grid": True,
-            "axes.titlesize": "medium",
+            "axes.titlesize": 8.5,
+            "axes.labelsize": 8.5,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 7.5,
+            "legend.title_fontsize": 7.5,
+            "legend.handlelength": 1.8,
+            "legend.borderpad": 0.35,
+            "legend.labelspacing": 0.3,
             "figure.constrained_layout.use": True,
-            "figure.dpi": 100,
+            "figure.constrained_layout.w_pad": 0.06,
+            "figure.constrained_layout.h_pad": 0.06,
+            "figure.dpi": 200,  # of the layout too: at fewer, letters are rounded to pixels
             "grid.color": "0.92",
             "legend.frameon": True,
             "legend.framealpha": 0.9,
@@ -48,33 +65,42 @@ def theme() -> None:
     )
 
 
-def panels(count: int, *, width: float = PANEL_WIDTH, sharey: bool = False) -> tuple[Figure, Any]:
-    """Return a figure of `count` panels beside each other, and the array of their axes."""
-    figure = Figure(figsize=(width * count, PANEL_HEIGHT))
-    axes = figure.subplots(1, count, sharey=sharey, squeeze=False)[0]
-    return figure, axes
-
-
-def size_norm(sizes: Iterable[float]) -> LogNorm:
-    """Return the log scale of colours that spans `sizes`, numbers of parameters."""
-    values = list(sizes)
-    low, high = min(values), max(values)
+def norm_of(values: Iterable[float]) -> LogNorm:
+    """Return the log scale of colours that spans `values`, such as numbers of parameters."""
+    found = [float(value) for value in values]
+    low, high = (min(found), max(found)) if found else (1.0, 10.0)
     return LogNorm(low, high) if low < high else LogNorm(low / 2, high * 2)
 
 
-def size_colorbar(figure: Figure, axes: Any, norm: LogNorm) -> None:
-    """Put the colour bar of model sizes right of `axes`."""
+def colorbar(figure: Any, axes: Any, norm: LogNorm, label: str = PARAMETERS) -> None:
+    """Put a colour bar right of `axes`; it has a label where it spans less than a decade, too."""
     bar = figure.colorbar(ScalarMappable(norm, SIZES), ax=axes, pad=0.02, aspect=25)
-    bar.set_label(PARAMETERS)
+    bar.set_label(label)
     bar.outline.set_visible(False)
+    low, high = float(norm.vmin or 1), float(norm.vmax or 10)
+    if high / low < 30:
+        ticks = np.geomspace(low, high, 4)
+        bar.ax.yaxis.set_major_locator(FixedLocator(ticks.tolist()))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
 
 
-def log_axis(axis: Any) -> None:
-    """Make an x or y axis logarithmic, a label each decade and a tick at each of 2 to 9."""
-    axis._set_axes_scale("log")
-    axis.set_major_locator(LogLocator(10, numticks=12))
+def log_axis(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic: a label each decade, or at 1, 2 and 5, and a tick at 2 to 9.
+
+    Call it when everything is drawn, because the labels follow from the limits.
+    """
+    axis = getattr(axes, f"{which}axis")
+    getattr(axes, f"set_{which}scale")("log")
+    low, high = sorted(axis.get_view_interval())
+    decades = np.log10(high / low) if low > 0 else 12
+    # Of short ranges a label each decade may be none at all.
+    subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0) if decades > 0.8 else (1, 2, 3, 4, 5, 6, 8)
+    axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
     axis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=12))
     axis.set_minor_formatter(NullFormatter())
+    if decades <= 2:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
 def loss_axis(axes: Axes, which: str = "y", step: float | None = None) -> None:
@@ -96,23 +122,44 @@ def loss_axis(axes: Axes, which: str = "y", step: float | None = None) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def fit_label(fit: Mapping[str, Any]) -> str:
-    """Return a fitted power law as in the paper's legends, such as L = (N/8.8e13)^-0.076.
+def law_label(law: Law, constants: Mapping[str, float]) -> str:
+    """Return a law as in the paper's legends, such as L = (N/8.8e13)^-0.076.
 
-    A fit that the runs do not determine says so.
+    Laws of more than one variable or term are called by their symbol.
     """
-    doubt = "" if fit["status"] == "converged" else f"\n({fit['status'].replace('_', ' ')})"
-    law = get_law(fit["law"])
+    if len(law.variables) > 1 or len(law.parameters) != 2 or len(law.powers) != 1:
+        return law.symbol
     (variable,) = law.variables
-    exponent, scale = (fit["parameters"][name]["value"] for name in law.parameters)
-    power = rf"^{{\,{-exponent:.3f}}}"
-    if scale is None:
-        return rf"$L \propto {variable}{power}$" + doubt
-    return rf"$L = ({variable}\,/\,{_scientific(scale)}){power}$" + doubt
+    (power,) = law.powers
+    scale = next(value for name, value in constants.items() if name != power)
+    left = _math(law.response[0])
+    exponent = constants[power]
+    if isinstance(law.structure, PowerSum) and power in law.structure.inverse:
+        return rf"${left} = {scientific(scale)}\,/\,{variable}^{{\,{1 / exponent:.2g}}}$"
+    if law.of_loss:
+        return rf"${left} = ({_math(variable)}\,/\,{scientific(scale)})^{{\,{-exponent:.3f}}}$"
+    return rf"${left} = {scientific(scale)}\;{_math(variable)}^{{\,{exponent:.2f}}}$"
 
 
-def _scientific(value: float) -> str:
+def scientific(value: float) -> str:
+    """Return a number for mathematical text, such as 8.8 times 10 to the 13."""
     if 0.1 <= value < 1e4:
-        return f"{value:#.2g}".rstrip(".")
+        return f"{value:#.2g}".rstrip(".") if value < 100 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return rf"{mantissa} \times 10^{{{int(exponent)}}}"
+
+
+def plain(value: float) -> str:
+    """Return a number as it is said: 500, 15k, 2.5M, 1e-07."""
+    if value == 0:
+        return "0"
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9999 * unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def _math(name: str) -> str:
+    """Return a name with its index, such as C_min, for mathematical text."""
+    base, _, index = name.partition("_")
+    return rf"{base}_{{\mathrm{{{index}}}}}" if index else base

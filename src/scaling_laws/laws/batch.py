@@ -83,6 +83,33 @@ class Scan(NamedTuple):
         batches = np.unique(self.B)
         return np.stack([steps[:, self.B == B].min(axis=1) for B in batches], axis=1)
 
+    def cheap(self, steps: Array, extra: float) -> Array:
+        """Return the largest batch at each level that takes at most `extra` more tokens.
+
+        More than the least of all batches, that is (Zhang et al. 2024); between two batches tokens
+        grow evenly in logarithms. NaN where the largest batch takes no more, or one alone reaches
+        the level. By the hyperbola it is `extra` times the critical batch.
+
+        Args:
+            steps: Of one replicate, shape (runs, levels).
+            extra: Share of the least tokens.
+        """
+        batches = np.log(np.unique(self.B))
+        tokens = np.log(self.best(steps[None])[0]) + batches[:, None]
+        found = np.full(tokens.shape[1], np.nan)
+        for level, column in enumerate(tokens.T):
+            there = np.isfinite(column)
+            x, y = batches[there], column[there]
+            most = y.min() + np.log1p(extra) if len(y) > 1 else -np.inf
+            later = np.arange(len(y)) > (int(np.argmin(y)) if len(y) else 0)
+            beyond = np.flatnonzero((y > most) & later)
+            if len(beyond):
+                last = int(beyond[0])
+                found[level] = np.exp(
+                    np.interp(most, y[last - 1 : last + 1], x[last - 1 : last + 1])
+                )
+        return found
+
     def hyperbolae(self, steps: Array, present: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
         """Return S_min and E_min of each replicate and level, NaN where not both are positive.
 

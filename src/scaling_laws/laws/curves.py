@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -153,6 +154,32 @@ def tracks(runs: pd.DataFrame, folders: Sequence[Path], rules: Rules) -> list[Tr
             )
         )
     return found
+
+
+def slices(found: Sequence[Track], amounts: Array, of: Literal["steps", "compute"]) -> Array:
+    """Return the losses of curves at given steps or compute, shape (curves, amounts).
+
+    Between two evaluations the log loss is linear in the logarithm of the amount; NaN where a curve
+    has not begun or has ended (Figure 11).
+
+    Args:
+        found: The curves.
+        amounts: Steps, or compute in PF-days.
+        of: Which of them.
+    """
+    rows = [
+        np.exp(
+            np.interp(
+                np.log(amounts),
+                np.log(getattr(track, of)),
+                np.log(track.loss),
+                left=np.nan,
+                right=np.nan,
+            )
+        )
+        for track in found
+    ]
+    return np.array(rows).reshape(len(found), len(amounts))
 
 
 def compute_curves(found: Sequence[Track], critical: Callable[[Array], Array] | None) -> Curves:

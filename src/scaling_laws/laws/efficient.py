@@ -5,7 +5,7 @@ Compute is C_min in FLOP, what training would take at batches far below the crit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -73,15 +73,30 @@ class Efficient(NamedTuple):
         """Return the loss of a size for compute, L(N, C) (B.3), which stands on both sides."""
         floor = (self.N_c / np.asarray(N)) ** self.alpha_N
         steps = 6 * self.B_star * self.S_c * np.asarray(N) / np.asarray(C)
-        low, high = np.broadcast_arrays(floor, floor * 1e6)
-        for _ in range(200):  # the right side falls with L: halve
-            middle = np.sqrt(low * high)
-            right = floor + (steps / middle ** (1 / self.alpha_B)) ** self.alpha_S
-            low, high = (
-                np.where(right > middle, middle, low),
-                np.where(right > middle, high, middle),
-            )
-        return np.asarray(np.sqrt(low * high))
+
+        def right(loss: Array) -> Array:
+            return np.asarray(floor + (steps / loss ** (1 / self.alpha_B)) ** self.alpha_S)
+
+        return _where_equal(right, floor, steps)
+
+    def loss_after(self, N: npt.ArrayLike, B: npt.ArrayLike, steps: npt.ArrayLike) -> Array:
+        """Return the loss of a size after steps of a batch (5.6 by way of 5.4 and 5.3).
+
+        The critical batch depends on the loss itself, so the equation is solved.
+
+        Args:
+            N: Parameters.
+            B: Batch in tokens.
+            steps: Updates.
+        """
+        N, B, steps = (np.asarray(values, dtype=float) for values in (N, B, steps))
+        floor = (self.N_c / N) ** self.alpha_N
+
+        def right(loss: Array) -> Array:
+            least = steps_min(steps, B, self.B_star / loss ** (1 / self.alpha_B))
+            return np.asarray(floor + (self.S_c / least) ** self.alpha_S)
+
+        return _where_equal(right, floor, steps)
 
     def cost_of_size(self, ratio: npt.ArrayLike) -> Array:
         """Return the compute that a size `ratio` times the best one takes for its loss (B.16)."""
@@ -102,6 +117,22 @@ class Efficient(NamedTuple):
         size = ((1 + f) / (1 + usual)) ** (1 / self.alpha_N)
         steps = ((1 + 1 / f) / (1 + 1 / usual)) ** (1 / self.alpha_S)
         return size, steps, size * steps
+
+
+def _where_equal(right: Callable[[Array], Array], floor: Array, shape: Array) -> Array:
+    """Return where L equals right(L), which falls with L from above to below, by halving.
+
+    Args:
+        right: The other side of the equation.
+        floor: Below which L cannot be.
+        shape: Of the shape that L has beside that of `floor`.
+    """
+    low, high = (values + 0.0 * shape for values in (floor, floor * 1e6))
+    for _ in range(100):
+        middle = np.sqrt(low * high)
+        above = right(middle) > middle
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray(np.sqrt(low * high))
 
 
 def steps_min(steps: npt.ArrayLike, batch: npt.ArrayLike, critical: npt.ArrayLike) -> Array:

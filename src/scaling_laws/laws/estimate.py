@@ -231,6 +231,19 @@ def estimate(
     return replace(found, status=status, diagnosis=diagnosis)
 
 
+def constants_of(law: Law, points: Points) -> dict[str, float]:
+    """Return the constants of the least squares of log residuals, without a word on their worth.
+
+    For the many small fits of a figure, such as one for each model; `estimate` has intervals.
+    """
+    problem = law.structure.at(points.log_x())
+    problem.bound(points.y)
+    places = problem.starts(STARTS, points.y)
+    solution = minimise(problem, points.y, points.weights, places, Objective())
+    best = solution.theta[[int(np.argmin(solution.objective))]]
+    return dict(zip(law.parameters, map(float, problem.constants(best)[0]), strict=True))
+
+
 def _replicates(
     law: Law, points: Points, best: Solution, part: Resamples, objective: Objective
 ) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -54,6 +54,21 @@ class Fit:
         low, high = np.quantile(values, self.content["percentiles"], method="nearest")
         return float(low), float(high)
 
+    def band(self, **variables: Array) -> tuple[Array, Array, Array]:
+        """Return what the law gives and its interval; NaN ends where there is none.
+
+        Args:
+            variables: By name, each of shape (points,).
+        """
+        value = self.law(self.constants, **variables)
+        unknown = np.full_like(value, np.nan)
+        bounded = any(number["low"] is not None for number in self.parameters.values())
+        if len(self.draws) < 2 or not bounded:
+            return value, unknown, unknown
+        drawn = np.array([self.law(draw, **variables) for draw in self.draws])
+        low, high = np.quantile(drawn, self.content["percentiles"], axis=0, method="nearest")
+        return value, low, high
+
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
         """The published constants with their intervals."""

@@ -60,6 +60,12 @@ class Law:
         """Whether the law gives a loss."""
         return self.response[1] == NATS
 
+    @property
+    def published(self) -> dict[str, float] | None:
+        """Its published constants; None where one has no number."""
+        known = {name: c.value for name, c in self.parameters.items() if c.value is not None}
+        return known if len(known) == len(self.parameters) else None
+
     def __call__(self, constants: Mapping[str, float], **variables: npt.ArrayLike) -> Array:
         """Return what the law gives.
 
@@ -274,6 +280,18 @@ LAWS = {
             parameters=paper.LEARNING_RATE,
             structure=Line("N", "a", "b"),
             response=("LR", "1"),
+        ),
+        Law(
+            name="N_C",
+            symbol="N_opt(C)",
+            title="Best model size against compute at a fixed batch and schedule",
+            equation="N_opt = N_1 C^p",
+            source="Figure 14",
+            variables={"C": "PF-days"},
+            parameters=paper.FIGURE_14,
+            structure=PowerSum((Term("N_1", {"p": {"C": 1}}),), signed=True),
+            response=("N_opt", "parameters"),
+            loss="curves",
         ),
         _optimum("N_opt", "parameters", "Best model size against compute"),
         _optimum("B_opt", "tokens", "Batch size against compute"),

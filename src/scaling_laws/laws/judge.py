@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
@@ -131,6 +132,61 @@ def judge(
     _show(verdicts, confidence)
 
 
+def held_out(
+    judged: list[str],
+    *,
+    output: Path,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    minimum_layers: int = 2,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge several laws by their largest run, as `judge` does one.
+
+    Args:
+        judged: Laws with the folders of their studies, as L_ND=tables/model_size,tables/data_size;
+            those that are not of the loss of runs are passed over.
+        output: CSV file: law, and what `judge` prints; a law with too few runs has a row with the
+            status and why alone.
+        bootstrap: Bootstrap replicates.
+        confidence: Level of the intervals.
+        minimum_layers: Shallower models are left out of laws of the size alone.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        InputError: If a law is unknown, or a table is missing.
+    """
+    rows: list[dict[str, Any]] = []
+    for text in judged:
+        name, _, folders = text.partition("=")
+        form = get_law(name)
+        if not form.of_loss or form.loss not in ("test_loss", "best_test_loss"):
+            continue
+        tables = [Path(folder) for folder in folders.split(",")]
+        goal = Objective("huber" if name in ROBUST else "ols")
+        for kind, other, rules in _forms(form, own=False, minimum_layers=minimum_layers):
+            straight = replace(goal, space="linear") if isinstance(other.structure, Line) else goal
+            try:
+                points = replace(sample_of(form, tables, rules), law=other)
+                found = _verdict(kind, points, straight, 1, bootstrap, confidence, seed)
+                rows.append({"law": form.symbol, "name": name, **found._asdict()})
+            except InputError as error:
+                why = str(error).partition(": ")[2]
+                rows.append(
+                    {
+                        "law": form.symbol,
+                        "name": name,
+                        "form": kind,
+                        "status": "not_identified",
+                        "why": why,
+                    }
+                )
+    columns = ["law", "name", *Verdict._fields, "why"]
+    with atomic(output) as partial:
+        pd.DataFrame(rows, columns=columns).to_csv(partial, index=False)
+    return {"rows": len(rows)}
+
+
 def _forms(form: Law, own: bool, minimum_layers: int) -> Iterator[tuple[str, Law, Rules]]:
     """Yield the forms that are compared: name, law and rules of the runs."""
     rules = Rules(minimum_layers)
@@ -150,6 +206,17 @@ def _forms(form: Law, own: bool, minimum_layers: int) -> Iterator[tuple[str, Law
                 yield LAWS[name].equation, LAWS[name], rules
     if not own and "N" in form.variables:
         yield f"{form.equation}, N with embeddings", form, replace(rules, count="N_total")
+
+
+def logarithm(x: npt.ArrayLike, loss: npt.ArrayLike) -> tuple[float, float]:
+    """Return a and b of the least squares of L = a + b ln x, the comparison of figure 23.
+
+    Args:
+        x: Size, tokens or compute.
+        loss: In nats per token.
+    """
+    b, a = np.polyfit(np.log(np.asarray(x, dtype=float)), np.asarray(loss, dtype=float), 1)
+    return float(a), float(b)
 
 
 def _logarithm(form: Law, variable: str) -> Law:

@@ -64,6 +64,12 @@ TABLE_6 = {
     "D_e": Constant(2.0e10, "tokens", "Table 6", 4.0e10, "eq. 6.7"),
 }
 
+# The best size as it looks at the paper's batch, without its adjustment to small ones.
+FIGURE_14 = {
+    "p": Constant(0.88, "1", "legend of Figure 14"),
+    "N_1": Constant(1.6e9, "parameters", "legend of Figure 14"),
+}
+
 OVERFITTING = {
     "p": Constant(0.74, "1", "eq. 4.4"),
     "k": Constant(5.0e3, "tokens", "eq. 4.4"),
@@ -79,6 +85,12 @@ FIGURE_20 = {
     "c": Constant(0.62, "1", "Figure 20, largest model"),
     "b": Constant(5.4, "nats", "Figure 20, largest model"),
     "a": Constant(2.3, "nats", "Figure 20, largest model"),
+}
+
+# What the paper holds against its law of size: L = slope ln(N / N_0).
+FIGURE_23 = {
+    "slope": Constant(-0.25, "nats", "legend of Figure 23"),
+    "N_0": Constant(7.1e12, "parameters", "legend of Figure 23"),
 }
 
 # Later work, beside the paper.

@@ -59,13 +59,27 @@ def claims(results: Path) -> None:
     Raises:
         InputError: If a table is missing.
     """
-    folder = results / "tables"
+    tables = read_tables(results / "tables")
+    console = Console(highlight=False, soft_wrap=True)
+    words = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "too few runs to tell"}
+    for claim in map(_judge(tables), CLAIMS):
+        console.print(f"{claim.statement}: {words[claim.holds]}")
+        for line in claim.found:
+            console.print(f"    {escape(line)}")
+
+
+def read_tables(folder: Path) -> Tables:
+    """Return the tables of a folder.
+
+    Raises:
+        InputError: If one is missing, or every run diverged.
+    """
     runs = _read(folder / "runs.parquet", RUNS, ("n_ctx", "N", "B", "lr", "seed"))
     sound = runs["outcome"] != "diverged"
     if not sound.any():
         found = "every run diverged" if len(runs) else "no run"
         raise InputError(f"{folder / 'runs.parquet'}: {found}; expected some that finished")
-    tables = Tables(
+    return Tables(
         runs[sound],
         _read(folder / "curves.parquet", ("run", "step", "tokens", "test_loss"), ("step",)),
         _read(folder / "evaluations.parquet", ("run", "step", "corpus", "loss"), ("step",)),
@@ -75,12 +89,6 @@ def claims(results: Path) -> None:
             ("step", "position"),
         ),
     )
-    console = Console(highlight=False, soft_wrap=True)
-    words = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "too few runs to tell"}
-    for claim in map(_judge(tables), CLAIMS):
-        console.print(f"{claim.statement}: {words[claim.holds]}")
-        for line in claim.found:
-            console.print(f"    {escape(line)}")
 
 
 def sample_efficiency(tables: Tables) -> Claim:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from scaling_laws.config import validate
+from scaling_laws.config import Config, validate
 from scaling_laws.figures import FIGURES, drawable, lacking
 from scaling_laws.laws.forms import LAWS
 
@@ -21,22 +21,19 @@ class Contents:
         laws: Laws, in the order of the paper.
         figures: Figures, in the order of the paper.
         off: What is off that a figure needs, by figure.
-        shards: Crawl shards; None for all that are there.
-        corpora: Corpora with token files; None for all that are there.
+        config: The resolved configuration; None where there is none.
     """
 
     laws: Sequence[str] = tuple(LAWS)
     figures: Sequence[str] = tuple(FIGURES)
     off: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    shards: frozenset[str] | None = None
-    corpora: frozenset[str] | None = None
+    config: Config | None = None
 
 
 def contents(results: Path) -> Contents:
     """Return what the resolved configuration in `results` names; everything where there is none.
 
-    A study that is turned off, a corpus that is dropped or a smaller number of shards leaves files
-    of before, which Snakemake does not remove.
+    A study or law that is turned off leaves files of before, which Snakemake does not remove.
 
     Raises:
         InputError: When the configuration is damaged.
@@ -53,6 +50,5 @@ def contents(results: Path) -> Contents:
             for name in FIGURES
             if (missing := lacking(name, config.studies, config.fits.laws))
         },
-        shards=frozenset(map(str, range(config.links.shards))),
-        corpora=frozenset({"train", "test", *config.corpora}),
+        config=config,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from scaling_laws.figures import FIGURES
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
+from scaling_laws.report.checklist import checklist
+from scaling_laws.report.claims import CLAIMS, Claim, read_tables
 from scaling_laws.report.comparison import (
     STATUS,
     compare,
@@ -24,23 +28,25 @@ from scaling_laws.report.comparison import (
     read_fits,
     write_comparison,
 )
-from scaling_laws.report.contents import contents
-from scaling_laws.report.story import data_story
+from scaling_laws.report.contents import Contents, contents
+from scaling_laws.report.sections import SECTIONS
+from scaling_laws.report.verdict import verdicts
 from scaling_laws.tables import read_table
 from scaling_laws.templates import environment
 
 RUN_COLUMNS = (
     "run", "study", "n_layer", "d_model", "N", "D", "B", "steps", "tokens", "C", "lr", "dropout",
-    "seed", "test_loss", "best_test_loss", "outcome",
+    "seed", "test_loss", "best_test_loss", "outcome", "n_ctx", "schedule", "optimizer",
 )  # fmt: skip
-GREEK = {"alpha": "α"}
+GREEK = {"alpha": "α", "beta": "β", "eta": "η"}
+FLOW_COLUMNS = ("stage", "unit", "outcome", "reason", "count")
 
 
 def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     """Write the report page and the table of the paper's numbers beside ours.
 
-    The page has no reference to another file. Figures that are not drawn and corpus files that
-    are not there are named as absent; the table of runs and one fit must exist.
+    The page has no reference to another file. What is not there is named as absent; one fit must
+    exist, which may be of runs of your own.
 
     Args:
         results: Folder of everything computed.
@@ -51,62 +57,130 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
         Numbers of runs, laws and figures.
 
     Raises:
-        InputError: If there are no runs or no fits, or a file is not what it should be.
+        InputError: If there are no fits, or a file is not what it should be.
     """
     shown = contents(results)
     fits = read_fits(results / "fits", shown.laws)
     runs = read_runs(results)
     table = compare(fits)
     write_comparison(table, comparison)
-    figures = [
-        {
-            "name": name,
-            "title": FIGURES[name].title,
-            "caption": FIGURES[name].caption,
-            "svg": inline_svg(path),
-        }
-        for name in shown.figures
-        if (path := results / "figures" / f"{name}.svg").is_file()
-    ]
-    config = results / "config.yaml"
+    figures = {name: found for name in FIGURES if (found := _figure(results, name, shown))}
+    drawn = {name: figure for name, figure in figures.items() if "svg" in figure}
+    config = _config(results)
+    held_out = _table(results / "tables" / "held_out.csv", ("law", "error"))
+    judged = {name: verdicts(fit) for name, fit in fits.items()}
+    words = Counter(verdict.word for of_law in judged.values() for verdict in of_law)
     page = (
         _environment()
         .get_template("page.html.jinja")
         .render(
+            sections=SECTIONS,
             fits=fits,
             laws=LAWS,
             status=STATUS,
+            verdicts=judged,
+            words=words,
+            trends=_trends(results),
             comparison=table.to_dict(orient="records"),
             figures=figures,
-            figures_absent={
-                name: ", ".join(shown.off.get(name, ["its file is missing"]))
-                for name in FIGURES
-                if name not in {figure["name"] for figure in figures}
-            },
-            runs=runs.to_dict(orient="records"),
-            outcomes=runs.outcome.value_counts().to_dict(),
-            planned=_planned(results / "plan" / "runs.tsv", set(runs.run)),
-            pf_days=runs.C.sum() / FLOP_PER_PF_DAY,
-            flop=runs.C.sum(),
-            hours=runs.seconds.sum() / 3600 if "seconds" in runs else None,
-            story=data_story(results, shown),
-            config=config.read_text() if config.is_file() else None,
+            titles={name: FIGURES[name].title for name in FIGURES},
+            runs=None if runs is None else runs.to_dict(orient="records"),
+            outcomes={} if runs is None else runs.outcome.value_counts().to_dict(),
+            planned=None
+            if runs is None
+            else _planned(results / "plan" / "runs.tsv", set(runs.run)),
+            totals=None if runs is None else _totals(runs),
+            flow=_flow(results / "tables" / "flow.csv"),
+            checklist=checklist(fits, runs, shown.config, held_out),
+            config=config,
         )
     )
     with atomic(output) as partial:
         partial.write_text(page, encoding="utf-8")
-    return {"runs": len(runs), "laws": len(fits), "figures": len(figures)}
+    return {"runs": 0 if runs is None else len(runs), "laws": len(fits), "figures": len(drawn)}
 
 
-def read_runs(results: Path) -> pd.DataFrame:
-    """Return the runs of all studies, ordered by study, N, D and seed.
+def read_runs(results: Path) -> pd.DataFrame | None:
+    """Return the runs of all studies, ordered by study, N, D and seed; None without their table.
 
     Raises:
-        InputError: If there is no table of them.
+        InputError: If the table lacks a column.
     """
-    runs = read_table(results / "tables" / "runs.parquet", RUN_COLUMNS)
+    path = results / "tables" / "runs.parquet"
+    if not path.is_file():
+        return None
+    runs = read_table(path, RUN_COLUMNS)
     runs["study"] = [", ".join(studies) for studies in runs.study]
     return runs.sort_values(["study", "N", "D", "seed", "run"], ignore_index=True)
+
+
+def _figure(results: Path, name: str, shown: Contents) -> dict[str, Any]:
+    """Return what stands for a figure: its drawing and words, or why there is none."""
+    path = results / "figures" / f"{name}.svg"
+    needs = FIGURES[name]
+    found: dict[str, Any] = {"name": name, "title": needs.title, "caption": needs.caption}
+    if off := shown.off.get(name):
+        return found | {"absent": f"{', '.join(off)} off"}
+    if not path.is_file():
+        return found | {"absent": f"{path.name} is not in these results"}
+    words: dict[str, Any] = {"alt": f"{needs.title}: {needs.caption}", "notes": []}
+    sidecar = path.with_suffix(".json")
+    if sidecar.is_file():
+        try:
+            words |= json.loads(sidecar.read_text())
+        except ValueError as error:
+            raise InputError(f"{sidecar}: not JSON ({error})") from None
+    return found | words | {"svg": inline_svg(path)}
+
+
+def _trends(results: Path) -> dict[str, Claim]:
+    """Return what tables say of the paper's claims, by name; nothing without them."""
+    if not (results / "tables" / "runs.parquet").is_file():
+        return {}
+    try:
+        tables = read_tables(results / "tables")
+    except InputError:  # every run diverged, or a table of evaluations is not there
+        return {}
+    return {claim.__name__: claim(tables) for claim in CLAIMS}
+
+
+def _config(results: Path) -> str | None:
+    path = results / "config.yaml"
+    return path.read_text() if path.is_file() else None
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    """Return a CSV file that has at least some columns; None where it is not there."""
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    if missing := [column for column in columns if column not in table]:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
+        )
+    return table
+
+
+def _flow(path: Path) -> list[dict[str, Any]] | None:
+    """Return a row for each stage: what it kept, and what it dropped for which reasons."""
+    table = _table(path, FLOW_COLUMNS)
+    if table is None:
+        return None
+    rows: list[dict[str, Any]] = []
+    entries = table.fillna({"reason": ""})[list(FLOW_COLUMNS)].itertuples(index=False, name=None)
+    for stage, unit, outcome, reason, count in entries:
+        if not rows or (rows[-1]["stage"], rows[-1]["unit"]) != (stage, unit):
+            rows.append({"stage": stage, "unit": unit, "parts": []})
+        rows[-1]["parts"].append(f"{reason or outcome}: {int(count):,}")
+    return rows
+
+
+def _totals(runs: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "flop": runs.C.sum(),
+        "pf_days": runs.C.sum() / FLOP_PER_PF_DAY,
+        "hours": runs.seconds.sum() / 3600 if "seconds" in runs else None,
+    }
 
 
 def inline_svg(path: Path) -> Markup:
@@ -135,14 +209,18 @@ def symbol(name: str) -> Markup:
     """Return a parameter's name as HTML: alpha_N as α with an index N."""
     base, _, index = name.partition("_")
     letter = escape(GREEK.get(base, base))
-    return Markup("<var>{}<sub>{}</sub></var>").format(letter, index)
+    if not index:
+        return Markup("<var>{}</var>").format(letter)
+    return Markup("<var>{}<sub>{}</sub></var>").format(letter, index.replace("_", " "))
 
 
 def equation(text: str) -> Markup:
     """Return an equation in plain text as HTML with indices and exponents."""
     html = str(escape(text))
     html = re.sub(r"\^\(([^()]*)\)|\^(\w+)", lambda m: f"<sup>{m[1] or m[2]}</sup>", html)
-    html = re.sub(r"(\w)_(\w)", r"\1<sub>\2</sub>", html.replace("alpha", "α"))
+    for name, letter in GREEK.items():
+        html = re.sub(rf"\b{name}(?=\b|_)", letter, html)
+    html = re.sub(r"(\w)_(\w+)", lambda m: f"{m[1]}<sub>{m[2].replace('_', ' ')}</sub>", html)
     return Markup(f"<var>{html}</var>")
 
 
@@ -160,6 +238,7 @@ def _environment() -> jinja2.Environment:
         "r_squared": r_squared,
         "symbol": symbol,
         "equation": equation,
+        "power": power,
         "number": lambda value: power(number(value)),
     }
     found.globals["interval"] = lambda low, high: power(interval(low, high))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.tables import write_table
+from scaling_laws.training.schedule import learning_rate
 from scaling_laws.training.spec import RunSpec
 
 
@@ -74,6 +75,7 @@ def _row(folder: Path, studies: list[str]) -> dict[str, object]:
         "optimizer": spec.optimizer,
         "schedule": spec.schedule,
         "lr": spec.lr,
+        "lr_sum": sum(learning_rate(step, spec) for step in range(facts["steps"])),
         "dropout": spec.dropout,
         "seed": spec.seed,
         "test_loss": facts["test_loss"],
