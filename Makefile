@@ -21,7 +21,7 @@ demo: $(READY) ## Run the default workflow, from web pages to results/report.htm
 	@scaling-laws summary results
 
 test: $(READY) ## Run all tests
-	pytest
+	pytest -n 2 --dist loadscope
 
 bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
 	python benchmarks/corpus.py docs/performance.md

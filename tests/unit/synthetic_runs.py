@@ -396,12 +396,12 @@ studies:
 {studies}
 fits: {{laws: {laws}}}
 """
-SHAPES = "{shapes: [{n_layer: 1, d_model: 8, n_head: 1}]}"
+ANY_SHAPE = "{shapes: [{n_layer: 1, d_model: 8, n_head: 1}]}"
 
 
 def configure(results: Path, studies: Iterable[str], laws: Iterable[str]) -> None:
     """Write the resolved configuration of some studies and laws."""
-    lines = "\n".join(f"  {study}: {SHAPES}" for study in studies)
+    lines = "\n".join(f"  {study}: {ANY_SHAPE}" for study in studies)
     of = {law: LAWS_OF[law] for law in laws}
     (results / "config.yaml").write_text(CONFIG.format(studies=lines, laws=json.dumps(of)))
 

@@ -97,7 +97,7 @@ def test_null_takes_away_a_corpus_or_law_as_an_overlay_must(default):
 
 def test_a_study_that_is_off_takes_its_laws_along(default):
     default["studies"] |= {"data_size": None, "batch_size": None}
-    assert set(validate(default).fits.laws) == {"L_N", "L_C"}
+    assert set(validate(default).fits.laws) == {"L_N", "L_C", "N_C"}
 
 
 def test_files_that_are_named_and_not_there_are_refused(live, tmp_path):

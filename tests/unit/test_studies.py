@@ -200,6 +200,8 @@ def test_porians_rule_counts_the_head(settings):
 
 def test_a_learning_rate_that_is_a_number_is_that_of_all(settings):
     settings["training"]["learning_rate"] = "1.23456e-3"
+    for study in settings["studies"].values():
+        ((study or {}).get("training") or {}).pop("learning_rate", None)
     rates = {spec.lr for spec, *_ in runs(validate(settings)).values()}
     assert rates == {1.23456e-3}
 

@@ -31,6 +31,7 @@ GRIDS = {
     "S_stop": {"dL": np.repeat(np.geomspace(0.02, 1, 12), 3)},
     "D_min": {"N": np.repeat(np.geomspace(1e5, 1e9, 12), 3)},
     "LR_N": {"N": np.repeat(np.geomspace(1e3, 1e9, 12), 3)},
+    "N_C": {"C": np.repeat(np.geomspace(1e-7, 1e1, 12), 3)},
     "N_opt": {"C_min": np.repeat(np.geomspace(1e-8, 1e1, 12), 3)},
     "B_opt": {"C_min": np.repeat(np.geomspace(1e-8, 1e1, 12), 3)},
     "S_opt": {"C_min": np.repeat(np.geomspace(1e-8, 1e1, 12), 3)},

@@ -21,6 +21,7 @@ from scipy.stats import qmc
 from scaling_laws.laws.problem import Array, Problem, State, Structure
 
 POWERS = (1e-3, 5.0)  # far outside of what any data support: who ends there is not identified
+STEEPEST = 20.0  # power of a law whose inverse is published: B_crit falls as L^-4.8 in the paper
 START_POWERS = (0.02, 1.5)
 FAINT = 12.0  # e-foldings that a term may lie under the observed values
 LOUD = 6.0  # e-foldings that it may lie above them
@@ -172,6 +173,8 @@ class Powers(Problem):
         logs = np.log(observed)
         self.low = np.full(self.coordinates, -POWERS[1] if self.law.signed else POWERS[0])
         self.high = np.full(self.coordinates, POWERS[1])
+        for name in self.law.inverse:
+            self.high[self._power[name]] = STEEPEST
         self.low[self._amount :] = logs.min() - FAINT
         self.high[self._amount :] = logs.max() + LOUD
         if self._floor is not None:

@@ -195,6 +195,8 @@ def inline_svg(path: Path) -> Markup:
         raise InputError(f"{path}: not an SVG file; draw it again with `scaling-laws figure`")
     text = re.sub(r"<metadata>.*?</metadata>", "", text[start:], flags=re.DOTALL)
     prefix = path.stem
+    # Two colour bars are one picture, and so have one identifier, which nothing refers to.
+    text = re.sub(r'(<image\b[^>]*?)\sid="[^"]*"', r"\1", text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
