@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-corpus bench-training bench-laws coverage lint format schema lock clean
+.PHONY: help setup demo test bench-corpus bench-training bench-laws coverage pictures lint format schema lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench-laws: $(READY) ## Measure fits of the laws against scipy's; writes docs/pe
 
 coverage: $(READY) ## Count how often intervals of planted laws hold their constants; writes docs/coverage.md
 	python benchmarks/coverage.py docs/coverage.md
+
+pictures: $(READY) ## Redraw what the README shows, from the tables in docs/demo
+	sh docs/demo/redraw.sh
 
 lint: $(READY) ## Check style, types and the workflow
 	ruff check

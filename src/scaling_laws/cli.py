@@ -67,6 +67,7 @@ COMMANDS = {
     "identities": ("laws.identities", "identities", "Check the arithmetic of the paper."),
     "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
+    "times": ("report.times", "times", "Say how long each stage took."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
 }
 

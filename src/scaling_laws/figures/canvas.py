@@ -51,6 +51,7 @@ class Panel:
         *,
         low: npt.ArrayLike | None = None,
         high: npt.ArrayLike | None = None,
+        of: pd.DataFrame | None = None,
         run: Any = None,
         N: Any = None,
         label: str | None = None,
@@ -65,11 +66,14 @@ class Panel:
             look: matplotlib's short form of line and marker.
             low: Lower end of an interval at each point; NaN where there is none.
             high: Upper end.
-            run: Run of each point, or of all.
+            of: Table with the `run` and the `N` of each point.
+            run: Run of each point, or of all, where there is no such table.
             N: Parameters of each point, or of all.
             label: Entry of the legend.
             options: Of matplotlib's plot.
         """
+        if of is not None:
+            run, N = of["run"], of["N"]
         rows = self.keep(series, x, y, low=low, high=high, run=run, N=N)
         if rows.empty:
             return
@@ -133,6 +137,7 @@ class Panel:
         at: Mapping[str, float] | None = None,
         series: str = "fit",
         label: str | None = "",
+        band: bool = True,
         **options: Any,
     ) -> None:
         """Draw a fitted law over a range with the interval of its replicates.
@@ -144,16 +149,18 @@ class Panel:
             at: The other variables.
             series: Name in the table.
             label: Entry of the legend; the law with its constants when empty.
+            band: Whether to draw the interval, too: those of many lines would hide each other.
             options: Of matplotlib's plot, over those of a fit.
         """
         x = np.geomspace(ends[0], ends[1], SAMPLES)
-        y, low, high = fit.band(
-            **{variable: x}, **{k: np.full_like(x, v) for k, v in (at or {}).items()}
-        )
-        text = style.law_label(fit.law, fit.constants) if label == "" else label
-        N = (at or {}).get("N")
-        given = style.FIT | normalize_kwargs(options, Line2D)
-        self.draw(series, x, y, low=low, high=high, N=N, label=text, **given)
+        variables = {variable: x} | {name: np.full_like(x, at_) for name, at_ in (at or {}).items()}
+        look = style.FIT | normalize_kwargs(options, Line2D)
+        look["label"] = style.law_label(fit.law, fit.constants) if label == "" else label
+        look["N"] = (at or {}).get("N")
+        if not band:
+            return self.draw(series, x, fit.law(fit.constants, **variables), **look)
+        y, low, high = fit.band(**variables)
+        return self.draw(series, x, y, low=low, high=high, **look)
 
     def paper(self, series: str, x: npt.ArrayLike, y: npt.ArrayLike, label: str) -> None:
         """Draw what the paper has, thin and behind, where it falls into the panel."""

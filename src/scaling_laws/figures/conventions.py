@@ -36,7 +36,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         color = style.CATEGORIES[1 if published else 0]
         name = _name(row)
         names.append(name)
-        panel.axes.plot(row["exponent"], place, "D" if published else "o", color=color, ms=4.5)
+        panel.axes.plot(row["exponent"], place, "D" if published else "o", color=color)
         if row["low"] == row["low"]:
             panel.axes.plot([row["low"], row["high"]], [place] * 2, color=color, lw=1.4)
         panel.keep(name, [row["exponent"]], [place], low=[row["low"]], high=[row["high"]])

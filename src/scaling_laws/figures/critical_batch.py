@@ -30,8 +30,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             noise.L,
             noise.B_crit,
             "^",
-            run=noise.run,
-            N=noise.N,
+            of=noise,
             ms=3,
             color="0.6",
             label="gradient noise scale",
@@ -42,7 +41,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         points.B_crit,
         "o",
         N=points.N,
-        ms=4.5,
         color=style.CATEGORIES[0],
         label=r"hyperbola, $E_\mathrm{min}/S_\mathrm{min}$",
     )
@@ -60,7 +58,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             batch[there],
             "s",
             N=scan.N,
-            ms=4,
             color=style.CATEGORIES[2],
             label=label,
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from scaling_laws.figures import style
-from scaling_laws.figures.canvas import Canvas, Panel
+from scaling_laws.figures.canvas import Canvas, Panel, groups
 from scaling_laws.figures.inputs import Inputs
 
 
@@ -18,44 +17,41 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     left, right = canvas.panels
     sizes = [*inputs.points("L_ND").get("N", []), *inputs.runs("model_size").N]
     norm = style.norm_of(sizes)
-    _joint(left, inputs, norm, "L_ND", "D", "-o")
+    _by_data(left, inputs, norm)
     left.finish("Tokens in data set", style.LOSS)
-    _joint(right, inputs, norm, "L_NS", "S_min", "-")
+    _by_steps(right, inputs, norm)
     right.finish(r"Steps at large batches, $S_\mathrm{min}$", "")
     canvas.colorbar(norm)
     return canvas.drawn()
 
 
-def _joint(panel: Panel, inputs: Inputs, norm: LogNorm, law: str, variable: str, look: str) -> None:
-    """Draw points and fit for each model size."""
-    fit = inputs.fit(law)
-    points = inputs.points(law)
-    # Where the steps rest on a critical batch that is not known they mean nothing.
-    if points.empty or (variable == "S_min" and inputs.fit("B_crit") is None):
+def _by_data(panel: Panel, inputs: Inputs, norm: LogNorm) -> None:
+    """Draw the least losses of each size on subsets of the data, and L(N, D)."""
+    fit = inputs.fit("L_ND")
+    for place, (N, runs) in enumerate(groups(inputs.points("L_ND"), "N")):
+        look = {"color": style.SIZES(norm(N))}
+        first = not place
+        panel.draw("runs", runs.D, runs.loss, "o", of=runs, label="runs" if first else None, **look)
+        if fit:
+            ends = fit.content["range"]["D"]
+            label = "fit" if first else None
+            panel.fit(fit, "D", ends, at={"N": N}, lw=1, label=label, band=False, **look)
+
+
+def _by_steps(panel: Panel, inputs: Inputs, norm: LogNorm) -> None:
+    """Draw the learning curves of each size, and L(N, S_min)."""
+    fit, points = inputs.fit("L_NS"), inputs.points("L_NS")
+    # Steps that rest on a critical batch that is not known mean nothing.
+    if points.empty or inputs.fit("B_crit") is None:
         return panel.say("needs B_crit(L) from a batch scan")
-    for place, N in enumerate(np.unique(points.N.to_numpy(dtype=float))):
-        of_size = points[points.N == N]
-        color = style.SIZES(norm(N))
+    for place, (N, of_size) in enumerate(groups(points, "N")):
+        look = {"color": style.SIZES(norm(N))}
         label = None if place else "runs"
-        for run, part in of_size.groupby("run" if look == "-" else "N"):
-            panel.draw(
-                "runs",
-                part[variable],
-                part.loss,
-                look[-1],
-                run=part.run if look != "-" else run,
-                N=N,
-                color=color,
-                ms=4,
-                lw=1,
-                label=label,
-            )
+        for _, curve in groups(of_size, "run"):
+            panel.draw("runs", curve.S_min, curve.loss, of=curve, label=label, **look)
             label = None
         if fit:
-            ends = (of_size[variable].min(), of_size[variable].max())
-            if look != "-":
-                ends = fit.content["range"][variable]
-            panel.fit(
-                fit, variable, ends, at={"N": N}, color=color, lw=1, label=None if place else "fit"
-            )
+            ends = (of_size.S_min.min(), of_size.S_min.max())
+            label = None if place else "fit"
+            panel.fit(fit, "S_min", ends, at={"N": N}, lw=1, label=label, band=False, **look)
     return None

@@ -42,11 +42,8 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 x,
                 increase,
                 f"-{style.MARKERS[place % 8]}",
-                run=group.run,
-                N=group.N,
+                of=group,
                 color=style.CATEGORIES[place % 8],
-                ms=4,
-                lw=1,
                 label=title,
             )
         if not groups:

@@ -27,7 +27,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             of_depth = runs[(family == name) & (runs[count] > 0)].sort_values(count)
             color, marker = style.CATEGORIES[place], style.MARKERS[place]
             means = of_depth.groupby(count).test_loss.mean()  # over seeds
-            panel.axes.plot(means.index, means, color=color, lw=1)
+            panel.axes.plot(means.index, means, color=color)
             x, runs_, N = of_depth[count], of_depth.run, of_depth.N
             look = {"color": color, "ms": 4.5, "label": name}
             panel.draw(name, x, of_depth.test_loss, marker, run=runs_, N=N, **look)

@@ -29,8 +29,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         means,
         "-o",
         N=means.index,
-        ms=4,
-        lw=1,
         color=style.CATEGORIES[0],
         label="Transformers",
     )
@@ -41,10 +39,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             group.N,
             group.test_loss,
             f"-{style.MARKERS[place]}",
-            run=group.run,
-            N=group.N,
-            ms=4,
-            lw=1,
+            of=group,
             color=style.CATEGORIES[place],
             label=name,
         )

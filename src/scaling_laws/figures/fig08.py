@@ -28,28 +28,17 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         means = points.groupby("N").loss.mean()
         left.axes.plot(means.index, means, color=look["color"], lw=0.8)
         left.draw(
-            corpus,
-            points.N,
-            points.loss,
-            "",
-            run=points.run,
-            N=points.N,
-            ls="",
-            label=inputs.title(corpus),
-            **look,
+            corpus, points.N, points.loss, "", of=points, ls="", label=inputs.title(corpus), **look
         )
         if corpus == TEST:
             continue
-        right.draw(
-            corpus, points.test_loss, points.loss, "", run=points.run, N=points.N, ls="", **look
-        )
+        right.draw(corpus, points.test_loss, points.loss, "", of=points, ls="", **look)
         right.draw(
             f"{corpus} during training",
             during.test_loss,
             during.loss,
             "--",
-            run=during.run,
-            N=during.N,
+            of=during,
             lw=1.2,
             color=look["color"],
         )
@@ -57,7 +46,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         inputs.note("no run of the study model_size has snapshots, so none is drawn in training")
     else:
         right.axes.plot([], [], "--", color="0.4", lw=1.2, label="in training, largest model")
-    right.axes.plot([], [], "o", color="0.4", ms=4, label="after training, all models")
+    right.axes.plot([], [], "o", color="0.4", label="after training, all models")
     left.finish(style.PARAMETERS, "Loss (nats per token)", legend=None)
     right.finish(
         "Loss on test split (nats)",

@@ -21,17 +21,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     for place, (D, group) in enumerate(groups(points, "D")):
         color = style.SIZES(norm(D))
         label = None if place else "runs"
-        left.draw(
-            f"D = {D:.0f}",
-            group.N,
-            group.loss,
-            "o",
-            run=group.run,
-            N=group.N,
-            color=color,
-            ms=4,
-            label=label,
-        )
+        left.draw(f"D = {D:.0f}", group.N, group.loss, "o", of=group, color=color, label=label)
         if fit and group.N.nunique() > 1:
             ends = (group.N.min(), group.N.max())
             left.fit(
@@ -41,8 +31,8 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 at={"D": D},
                 series=f"fit at D = {D:.0f}",
                 color=color,
-                lw=1,
                 label=None,
+                band=False,
             )
     left.finish(style.PARAMETERS, style.LOSS, legend="lower left")
     if fit is None:
@@ -55,29 +45,9 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 continue
             endless = group.loss[most == group.D].mean()
             rest = group[most > group.D]
-            right.draw(
-                f"N = {N:.0f}",
-                N**power / rest.D,
-                rest.loss / endless - 1,
-                "",
-                ls="",
-                run=rest.run,
-                N=rest.N,
-                marker="o",
-                ms=4,
-                mfc="none",
-                mec="none",
-                zorder=0,
-            )
-            right.axes.scatter(
-                N**power / rest.D,
-                rest.loss / endless - 1,
-                c=rest.D,
-                norm=norm,
-                cmap=style.SIZES,
-                s=18,
-                zorder=3,
-            )
+            x, y = N**power / rest.D, rest.loss / endless - 1
+            right.keep(f"N = {N:.0f}", x, y, run=rest.run, N=rest.N)
+            right.axes.scatter(x, y, c=rest.D, norm=norm, cmap=style.SIZES, s=18, zorder=3)
         if right.rows:
             x = np.concatenate([rows.x for rows in right.rows])
             x = np.geomspace(x.min(), x.max(), 100)

@@ -61,7 +61,6 @@ def _slices(panel: Panel, found: list[Track], law: Efficient | None, of: Of) -> 
                 "--",
                 N=N,
                 color=color,
-                lw=1,
             )
     label = "Compute (PF-days)" if of == "compute" else "Steps"
     style.colorbar(panel.axes.figure, panel.axes, norm, label)

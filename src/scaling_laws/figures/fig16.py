@@ -59,7 +59,6 @@ def _bound(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> N
             "o",
             run=row.run,
             N=row.N,
-            ms=4.5,
             color=style.SIZES(norm(row.D)),
         )
     ends = np.array([min(bound.min(), stop[there].min()), max(bound.max(), stop[there].max())])
@@ -81,8 +80,7 @@ def _curves(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> 
             curve.step,
             curve.test_loss,
             "-",
-            run=run.run,
-            N=run.N,
+            of=run,
             color=color,
             lw=1.2,
             label=None if place else "test",
@@ -93,10 +91,8 @@ def _curves(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> 
             train.step,
             train.train_loss,
             "--",
-            run=run.run,
-            N=run.N,
+            of=run,
             color=color,
-            lw=1,
             label=None if place else "train",
         )
         at = train[train.step == run.best_step]

@@ -27,8 +27,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             means,
             "-o",
             N=means.index,
-            ms=4,
-            lw=1,
             color=style.CATEGORIES[0],
             label="no reuse",
         )
@@ -39,10 +37,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 x,
                 group.test_loss,
                 f"-{style.MARKERS[place % 8]}",
-                run=group.run,
-                N=group.N,
-                ms=4.5,
-                lw=1,
+                of=group,
                 color=style.CATEGORIES[place % 8],
                 label=f"{reuse}x reuse",
             )

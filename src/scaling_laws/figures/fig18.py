@@ -41,7 +41,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 "o",
                 N=scan.N,
                 color=color,
-                ms=4,
             )
             if np.isfinite(S_min):
                 B = np.geomspace(batches.min() / 4, batches.max() * 4, 100)
@@ -53,7 +52,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                     "--",
                     N=scan.N,
                     color=color,
-                    lw=1,
                 )
         panel.finish(
             "Step",

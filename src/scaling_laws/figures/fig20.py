@@ -37,7 +37,7 @@ def _by_size(panel: Panel, table: pd.DataFrame) -> None:
         color = style.SIZES(norm(N))
         T, loss = binned(of_run.position, of_run.loss)
         panel.draw(
-            "runs", T, loss, "-", run=run, N=N, color=color, lw=1, label=None if place else "models"
+            "runs", T, loss, "-", run=run, N=N, color=color, label=None if place else "models"
         )
         constants = fits.loc[run, ["a", "b", "c"]].to_dict()
         label = None if place else r"$L_T = a + b\,T^{-c}$"
@@ -73,11 +73,9 @@ def _in_training(panel: Panel, inputs: Inputs, table: pd.DataFrame) -> None:
             of_token.step,
             of_token.loss,
             "-o",
-            run=of_token.run,
-            N=of_token.N,
+            of=of_token,
             color=style.SIZES(norm(T)),
             ms=3,
-            lw=1,
         )
     style.colorbar(panel.axes.figure, panel.axes, norm, "Token index in context")
     return None

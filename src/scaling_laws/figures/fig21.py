@@ -37,8 +37,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 style.MARKERS[place % 8],
                 N=means.index,
                 color=style.SIZES(norm(T)),
-                ms=4,
-                lw=1,
                 ls=style.LINES[place % 8],
                 label=label,
             )

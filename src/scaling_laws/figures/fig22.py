@@ -34,7 +34,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 run=run,
                 N=group.N.iloc[0],
                 color=color,
-                lw=1,
                 ls=style.LINES[place % 8],
             )
         right.draw(
@@ -42,8 +41,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             group.lr_sum,
             group.test_loss,
             style.MARKERS[place % 8],
-            run=group.run,
-            N=group.N,
+            of=group,
             color=color,
             ms=5,
             label=label,

@@ -36,10 +36,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             of_corpus.n_layer,
             of_corpus.loss,
             f"-{style.MARKERS[place % 8]}",
-            run=of_corpus.run,
-            N=of_corpus.N,
-            ms=4.5,
-            lw=1,
+            of=of_corpus,
             color=style.CATEGORIES[place % 8],
             label=inputs.title(corpus),
         )

@@ -28,15 +28,9 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             color = style.CATEGORIES[0 if form.status == "converged" else 7]
             panel.axes.plot([form.low, form.high], [place] * 2, color=color, lw=1.4)
             panel.keep(str(form.form), [form.predicted], [place], low=[form.low], high=[form.high])
-            panel.axes.plot(form.predicted, place, "o", color=color, ms=4.5)
+            panel.axes.plot(form.predicted, place, "o", color=color)
         panel.axes.axvline(forms.observed.iloc[0], color=style.CATEGORIES[3], lw=1.2, ls="--")
-        panel.finish(
-            style.LOSS,
-            "",
-            scales=("linear", "linear"),
-            title=law,
-            legend=None,
-        )
+        panel.finish(style.LOSS, "", scales=("linear", "linear"), title=law, legend=None)
         names = [
             f"{form.form.partition(' = ')[2] or form.form}, {form.error:.1f} % off"
             for form in forms.itertuples()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -55,6 +55,8 @@ def theme() -> None:
             "figure.constrained_layout.h_pad": 0.06,
             "figure.dpi": 200,  # of the layout too: at fewer, letters are rounded to pixels
             "grid.color": "0.92",
+            "lines.linewidth": 1.0,
+            "lines.markersize": 4.2,
             "legend.frameon": True,
             "legend.framealpha": 0.9,
             "legend.edgecolor": "0.8",
@@ -95,7 +97,9 @@ def log_axis(axes: Axes, which: str) -> None:
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high / low) if low > 0 else 12
     # Of short ranges a label each decade may be none at all.
-    subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0) if decades > 0.8 else (1, 2, 3, 4, 5, 6, 8)
+    subs: Sequence[float] = (1.0,)
+    for most, labels in ((2, (1.0, 3.0)), (1.2, (1.0, 2.0, 5.0)), (0.8, (1, 2, 3, 4, 5, 6, 8))):
+        subs = labels if decades <= most else subs
     axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
     axis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=12))
     axis.set_minor_formatter(NullFormatter())
