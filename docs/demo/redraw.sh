@@ -19,7 +19,8 @@ fit B_crit "$batches"
 fit L_C_min "$sizes" "$batches"
 fit L_NS "$sizes" "$batches"
 fit N_opt "$sizes" "$batches"
-scaling-laws figure fig01 "$work" --output docs/demo
+scaling-laws figure fig01 "$work"
+cp "$work/figures/fig01.svg" docs/demo/
 scaling-laws report "$work" --output "$work/report.html" --comparison docs/demo/paper_vs_ours.csv
 {
 	echo '# What is made from what'
