@@ -522,3 +522,8 @@ def test_every_law_with_two_constants_has_a_label():
         constants = law.published
         if constants:
             assert style.law_label(law, constants)
+
+
+def test_titles_with_dollars_are_no_mathematics(everything: Path, tmp_path: Path):
+    figure("fig24", everything, corpora='{"books": "A $_{b} c"}', output=tmp_path)
+    assert "A $_{b} c" in words(tmp_path, "fig24")["panels"][0]["legend"][1].replace("\\$", "$")

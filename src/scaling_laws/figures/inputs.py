@@ -49,9 +49,9 @@ class Inputs:
             self.notes.append(text)
 
     def title(self, corpus: str) -> str:
-        """Return the title of a corpus."""
+        """Return the title of a corpus, whose dollars are no mathematics."""
         fallback = "Test split" if corpus == TEST else corpus.replace("_", " ")
-        return self.corpora.get(corpus, fallback)
+        return str(self.corpora.get(corpus, fallback)).replace("$", r"\$")
 
     def folders(self, *studies: str) -> list[Path]:
         """Return the folders of those of some studies that are on, noting which are off."""
