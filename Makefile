@@ -20,8 +20,10 @@ demo: $(READY) ## Run the default workflow, from web pages to results/report.htm
 	  'snakemake --unlock --quiet all && snakemake --cores $(CORES) --quiet host reason'
 	@scaling-laws summary results
 
+# What is killed at certain moments, or trains, has the processor to itself.
 test: $(READY) ## Run all tests
-	pytest -n 2 --dist loadscope
+	pytest tests/unit tests/browser -n 2 --dist loadscope
+	pytest tests/crawl tests/training tests/workflow
 
 bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
 	python benchmarks/corpus.py docs/performance.md
