@@ -20,10 +20,12 @@ demo: $(READY) ## Run the default workflow, from web pages to results/report.htm
 	  'snakemake --unlock --quiet all && snakemake --cores $(CORES) --quiet host reason'
 	@scaling-laws summary results
 
-# What is killed at certain moments, or trains, has the processor to itself.
+# In the order of the second line one process runs the whole workflow while the other does what
+# needs none of it; both then test what it left.
 test: $(READY) ## Run all tests
 	pytest tests/unit tests/browser -n 2 --dist loadscope
-	pytest tests/crawl tests/training tests/workflow
+	pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  tests/workflow/test_workflow.py tests/training tests/crawl tests/workflow
 
 bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
 	python benchmarks/corpus.py docs/performance.md

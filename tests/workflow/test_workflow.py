@@ -1,112 +1,19 @@
-"""The whole workflow, run for real from pages to report, and what it does when run again."""
+"""The whole workflow, run for real from pages to report, and what it would do when run again."""
 
 import html
 import json
-import os
-import shutil
-import signal
-import subprocess
-import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from running import CONFIG, RESULTS, planned_rules, snakemake
 
 from scaling_laws.corpus.dedup.shingles import shingles
 from scaling_laws.figures import FIGURES
 
-ROOT = Path(__file__).parents[2]
-CONFIG = yaml.safe_load((ROOT / "config/ci.yaml").read_text())
-RESULTS = CONFIG["results"]
 LAWS = ("L_N", "L_D", "L_C", "L_ND", "N_C", "B_crit", "L_C_min", "L_NS", "N_opt")
-
-
-def snakemake(folder, *arguments, check=True):
-    """Run the workflow in a copy of the repository, on that copy's own code."""
-    done = subprocess.run(
-        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        capture_output=True,
-        text=True,
-    )
-    output = done.stdout + done.stderr
-    if check and done.returncode != 0:
-        pytest.fail(f"snakemake {' '.join(arguments)} exited {done.returncode}:\n{output}")
-    return output
-
-
-def planned_rules(folder, *arguments):
-    """Return how many jobs of each rule a dry run plans."""
-    output = snakemake(folder, *arguments, "--dry-run", "--quiet", "host")
-    if "Nothing to be done" in output:
-        return Counter()
-    lines = output.split("Job stats:")[1].split("total")[0].splitlines()
-    rows = [line.split() for line in lines if line.strip() and "---" not in line]
-    return Counter({name: int(count) for name, count in rows if name not in ("job", "all")})
-
-
-def copy_repository(folder):
-    """Copy what is under version control, and the packages where they have been downloaded."""
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    for name in names:
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    for package in (ROOT / "resources/packages").glob("*.*"):
-        (folder / "resources/packages").mkdir(exist_ok=True)
-        shutil.copy2(package, folder / "resources/packages")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A copy of the repository in which the whole workflow has run."""
-    folder = tmp_path_factory.mktemp("workflow") / "repository"
-    folder.mkdir()
-    copy_repository(folder)
-    snakemake(folder)
-    return folder
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A copy of the finished tree, in another place, that a test may change."""
-    shutil.copytree(finished, tmp_path / "copy", ignore=shutil.ignore_patterns("*.whl", "*.tar.gz"))
-    return tmp_path / "copy"
-
-
-def results_of(folder):
-    """Return the results that are the same however often and wherever they are made."""
-    root = folder / RESULTS
-    tables = {
-        str(path.relative_to(root)): pd.read_parquet(path).drop(columns="seconds", errors="ignore")
-        for pattern in ("corpus/*", "corpora/*", "documents/*", "tables/**/*")
-        for path in root.glob(f"{pattern}.parquet")
-    }
-    files = [
-        *root.glob("tokens/*.bin"),
-        *root.glob("fits/*.json"),
-        *root.glob("runs/*/model.safetensors"),
-        *root.glob("figures/*.csv"),
-    ]
-    return tables, {str(path.relative_to(root)): path.read_bytes() for path in files}
-
-
-def assert_equal_results(one, other):
-    (tables, files), (other_tables, other_files) = results_of(one), results_of(other)
-    assert tables.keys() == other_tables.keys() and files.keys() == other_files.keys()
-    for name, table in tables.items():
-        pd.testing.assert_frame_equal(table, other_tables[name], obj=name)
-    assert [name for name in files if files[name] != other_files[name]] == []
 
 
 def test_it_ends_with_report_figures_fits_and_tables(finished):
@@ -213,34 +120,6 @@ def test_no_test_document_has_a_near_duplicate_in_training_by_brute_force(finish
     assert leaks == []
 
 
-@pytest.mark.parametrize("shards", [1, 4, 16])
-def test_the_number_of_shards_changes_no_byte_of_corpus_and_tokens(finished, copy, shards):
-    snakemake(copy, "--config", f"links={{shards: {shards}}}", "--", "tokens")
-    for folder in ("corpus", "corpora", "tokens"):
-        files = sorted((finished / RESULTS / folder).iterdir())
-        assert len(files) >= 5
-        for path in files:
-            assert (copy / RESULTS / folder / path.name).read_bytes() == path.read_bytes(), path
-
-
-def test_a_test_document_stays_one_when_the_corpus_grows(finished, copy):
-    fewer = "links={last_day: 2017-11-30}"
-    snakemake(copy, "--config", fewer, "--", f"{RESULTS}/corpus/test.parquet")
-    before, after = (pd.read_parquet(f / RESULTS / "corpus/test.parquet") for f in (copy, finished))
-    assert 10 < len(before) < len(after)
-    assert set(before["text"]) <= set(after["text"])
-
-
-def test_a_crawl_with_another_timeout_fetches_no_page_again(finished, copy):
-    tables = [f"{RESULTS}/crawl/{shard}.parquet" for shard in (0, 1)]
-    snakemake(copy, "--config", "crawl={timeout: 4.0}", "--", *tables)
-    for table in tables:
-        before, after = (
-            pd.read_parquet(folder / table).query("outcome == 'ok'") for folder in (finished, copy)
-        )
-        pd.testing.assert_frame_equal(before, after)  # when each was fetched is a column
-
-
 def test_nothing_is_to_be_done_afterwards(finished):
     assert planned_rules(finished) == Counter()
 
@@ -282,83 +161,6 @@ def test_another_learning_rate_reruns_that_study_and_what_uses_it(copy):
     # 1, 4, 9, 15, 16, what is held out, residuals, and the plan's cost.
     assert rules.pop("figure") == 8
     assert set(rules) == {"configuration", "plan", "collect", "held_out", "report"}
-
-
-def test_one_run_is_made_again_alone_and_the_same(copy):
-    (run,) = (copy / RESULTS / "runs").glob("transformer-2x16-*")
-    weights = (run / "model.safetensors").read_bytes()
-    shutil.rmtree(run)
-    target = f"{RESULTS}/runs/{run.name}/curve.parquet"
-    assert planned_rules(copy, target) == Counter({"train": 1})
-    snakemake(copy, target)
-    assert (run / "model.safetensors").read_bytes() == weights
-
-
-def begin(folder, *arguments):
-    """Start the workflow, in a process group of its own that can be sent signals."""
-    return subprocess.Popen(
-        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def test_a_run_that_is_told_to_end_goes_on_at_its_step(finished, copy):
-    (run,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
-    shutil.rmtree(run)
-    wanted = ("--", f"{RESULTS}/runs/{run.name}/curve.parquet")
-    process = begin(copy, "--config", "training={checkpoint_minutes: 0.001}", *wanted)
-    deadline = time.time() + 60
-    while not (run / "checkpoints/state.pt").exists():
-        assert process.poll() is None and time.time() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait() != 0
-    while not logged(copy, run.name, "and saved"):
-        assert time.time() < deadline
-        time.sleep(0.05)
-    assert not (run / "curve.parquet").exists()
-    snakemake(copy, "--unlock")
-    snakemake(copy, *wanted)
-    assert logged(copy, run.name, "goes on at step")
-    assert not (run / "checkpoints").exists()
-    before, after = (
-        pd.read_parquet(folder / wanted[1]).drop(columns="seconds") for folder in (finished, copy)
-    )
-    pd.testing.assert_frame_equal(before, after)
-
-
-def logged(folder, run, words):
-    return words in (folder / RESULTS / f"logs/train/{run}.log").read_text()
-
-
-@pytest.mark.parametrize(
-    ("stage", "targets", "folders"),
-    [
-        ("crawl", ["corpus"], ("crawl", "documents", "corpus", "corpora")),
-        ("train", ["runs", "fits"], ("runs", "tables", "fits")),
-        ("fit", ["fits"], ("fits",)),
-    ],
-)
-def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage, targets, folders):
-    for folder in folders:
-        shutil.rmtree(copy / RESULTS / folder)
-    process = begin(copy, *targets)
-    # The jobs of the stage have begun when the first log of this run is there.
-    logs, started = copy / RESULTS / "logs" / stage, time.time()
-    while not any(log.stat().st_mtime > started for log in logs.glob("*.log")):
-        assert process.poll() is None and time.time() < started + 120
-        time.sleep(0.05)
-    time.sleep(1.5)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    snakemake(copy, "--unlock")
-    snakemake(copy, *targets)
-    assert_equal_results(finished, copy)
-    assert not list(copy.glob(f"{RESULTS}/**/.partial-*"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Runs of the whole workflow in a copy of the repository."""
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "config/ci.yaml").read_text())
+RESULTS = CONFIG["results"]
+
+
+def snakemake(folder, *arguments, check=True):
+    """Run the workflow in a copy of the repository, on that copy's own code."""
+    done = subprocess.run(
+        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+    )
+    output = done.stdout + done.stderr
+    if check and done.returncode != 0:
+        pytest.fail(f"snakemake {' '.join(arguments)} exited {done.returncode}:\n{output}")
+    return output
+
+
+def planned_rules(folder, *arguments):
+    """Return how many jobs of each rule a dry run plans."""
+    output = snakemake(folder, *arguments, "--dry-run", "--quiet", "host")
+    if "Nothing to be done" in output:
+        return Counter()
+    lines = output.split("Job stats:")[1].split("total")[0].splitlines()
+    rows = [line.split() for line in lines if line.strip() and "---" not in line]
+    return Counter({name: int(count) for name, count in rows if name not in ("job", "all")})
+
+
+def copy_repository(folder):
+    """Copy what is under version control, and the packages where they have been downloaded."""
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for package in (ROOT / "resources/packages").glob("*.*"):
+        (folder / "resources/packages").mkdir(exist_ok=True)
+        shutil.copy2(package, folder / "resources/packages")
+
+
+def begin(folder, *arguments):
+    """Start the workflow, in a process group of its own that can be sent signals."""
+    return subprocess.Popen(
+        ["snakemake", "--configfile", "config/ci.yaml", "--cores", "2", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
