@@ -11,9 +11,11 @@ import difflib
 import inspect
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -24,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rich.console import Console
 from rich.markup import escape
 
+from scaling_laws import ledger
 from scaling_laws.config import Config, allowed
 from scaling_laws.errors import InputError
 
@@ -66,6 +69,8 @@ COMMANDS = {
     "report": ("report.page", "report", "Write the report page."),
     "identities": ("laws.identities", "identities", "Check the arithmetic of the paper."),
     "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
+    "trace": ("lineage.trace", "trace", "Tell what made a result, or what came of a source."),
+    "verify": ("lineage.verify", "verify", "Rehash results, and list what is not as it was."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
     "times": ("report.times", "times", "Say how long each stage took."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
@@ -92,6 +97,18 @@ BOUNDS = {
     "held-out": ("fits",),
     "conventions": ("fits",),
 }
+# Commands that print, or tell of results, and so leave no manifest.
+TELLING = (
+    "identities",
+    "claims",
+    "predict",
+    "optimum",
+    "schema",
+    "times",
+    "summary",
+    "trace",
+    "verify",
+)
 LEAST = {
     "workers": 1,
     "part": 0,
@@ -104,6 +121,18 @@ LEAST = {
     "hold_out": 1,
     "shards": 1,
 }
+LINEAGE_OPTIONS = [
+    inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[kind | None, typer.Option(help=text)],
+    )
+    for name, kind, text in (
+        ("lineage", Path, "JSON file to write what was read, written and run to; see `trace`."),
+        ("rule", str, "Rule of the workflow that the manifest shall name."),
+    )
+]
 
 
 def main() -> None:
@@ -181,14 +210,31 @@ def stage_command(name: str, stage: Callable[..., Any]) -> typer.Typer:
             )
         )
 
+    if name not in TELLING:
+        parameters += LINEAGE_OPTIONS
+
     def run(**values: Any) -> None:
+        lineage, rule = values.pop("lineage", None), values.pop("rule", None)
         check_bounds(name, values)
         check_paths(stage, values)
+        started = datetime.now(UTC)
+        ledger.clear()
         statistics = stage(**values)
         if isinstance(statistics, dict):
             for key, value in statistics.items():
                 text = value if isinstance(value, str) else json.dumps(value)
                 logging.getLogger(name).info("%s: %s", key, text)
+        # Of the processes that train a model together the first one writes.
+        if lineage and os.environ.get("RANK", "0") == "0":
+            import_module("scaling_laws.lineage.manifest").write(
+                lineage,
+                rule=rule,
+                command=name,
+                module=COMMANDS[name][0],
+                parameters=values,
+                statistics=statistics,
+                started=started,
+            )
 
     run.__doc__ = "\n\n".join(filter(None, [doc.short_description, doc.long_description]))
     # Typer reads the annotations, so they replace the ones of **values.

@@ -27,6 +27,7 @@ from pydantic import (
 
 from scaling_laws.contact import is_contact
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.text_files import Format, none_in, texts_in
 
@@ -640,7 +641,7 @@ def load(files: Sequence[Path]) -> Config:
     merged: dict[str, Any] = {}
     for path in (Path("config.yaml"), *files):
         try:
-            settings = yaml.safe_load(path.read_text())
+            settings = yaml.safe_load(reading(path).read_text())
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; run this beside config.yaml") from None
         except yaml.YAMLError as error:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
 
+from scaling_laws.ledger import written
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -16,6 +18,7 @@ def atomic(path: Path) -> Iterator[Path]:
     A killed process leaves at most the file beside it, named after the process, which the next
     attempt removes. The suffix is kept, because some writers choose a format by it.
     """
+    named = path
     if path.is_symlink():
         path = path.resolve()  # the file that is meant, not the link to it
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -28,6 +31,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+        written(named)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
@@ -26,7 +27,7 @@ def open_table(path: Path, columns: Sequence[str] = ()) -> pq.ParquetFile:
         InputError: When it is missing, no Parquet file, or lacks a column.
     """
     try:
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(reading(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except pa.ArrowInvalid as error:

@@ -434,7 +434,8 @@ def test_content_encodings_are_undone(coding: str) -> None:
     [
         ("gzip", gzip.compress(bytes(2**24)), "too_large"),
         ("gzip, gzip", gzip.compress(gzip.compress(bytes(2**24))), "too_large"),
-        ("gzip", gzip.compress(TEXT)[:-9], "truncated"),
+        # Without a time, so that every process of the tests gives the case one name.
+        ("gzip", gzip.compress(TEXT, mtime=0)[:-9], "truncated"),
         ("gzip", TEXT, "wrong_type"),
         ("br", b"", "wrong_type"),
     ],

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, the run table, and the code that a stage runs.
 import json
+import os
 import re
 import shlex
 import sys
@@ -8,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
 
-import grimp
 from scaling_laws import config as configuration
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_studies
+from scaling_laws.lineage.code import closure, source_of
 from scaling_laws.studies import grid
 from snakemake.logging import logger
 
@@ -75,31 +76,10 @@ def get_results(wildcards):
 
 
 @lru_cache
-def import_graph():
-    return grimp.build_graph("scaling_laws", cache_dir=".snakemake/grimp")
-
-
-@lru_cache
 def sources(*modules):
     """Return the source files that stages run: their modules and what those import."""
-    graph = import_graph()
-    names = {f"scaling_laws.{module}" for module in modules}
-    for name in list(names):
-        names |= graph.find_upstream_modules(name)
-    # Importing a.b.c runs a/__init__.py and a/b/__init__.py, too.
-    names |= {
-        ".".join(name.split(".")[:length])
-        for name in names
-        for length in range(1, name.count(".") + 1)
-    }
-    return sorted(map(source_file, names))
-
-
-def source_file(module):
-    path = Path("src", *module.split("."))
-    package = path / "__init__.py"
-    return str(
-        package if Path(workflow.basedir, package).exists() else path.with_suffix(".py")
+    return sorted(
+        os.path.relpath(source_of(name), workflow.basedir) for name in closure(*modules)
     )
 
 

@@ -10,6 +10,7 @@ rule links:
     output:
         submissions="<results>/links/dumps/{dump}.parquet",
         rejected="<results>/links/dumps/{dump}.rejected.parquet",
+        lineage="<results>/links/dumps/lineage/{dump}.json",
     log:
         "<logs>/links/{dump}.log",
     benchmark:
@@ -29,7 +30,8 @@ rule links:
         "Select links of {wildcards.dump}; progress in {log}"
     shell:
         "scaling-laws links {input.dump:q} --output {output.submissions}"
-        " --rejected {output.rejected} {params.blocklist} {params.options} &> {log}"
+        " --rejected {output.rejected} {params.blocklist} {params.options}"
+        " --lineage {output.lineage} --rule links &> {log}"
 
 
 rule merge_links:
@@ -39,6 +41,7 @@ rule merge_links:
     output:
         links="<results>/links/shards/{shard}.parquet",
         rejected="<results>/links/shards/{shard}.rejected.parquet",
+        lineage="<results>/links/shards/lineage/{shard}.json",
     log:
         "<logs>/merge_links/{shard}.log",
     benchmark:
@@ -54,7 +57,8 @@ rule merge_links:
         "Merge the links of shard {wildcards.shard}"
     shell:
         "scaling-laws merge-links {input.submissions} --shard {wildcards.shard}"
-        " --output {output.links} --rejected {output.rejected} {params.options} &> {log}"
+        " --output {output.links} --rejected {output.rejected} {params.options}"
+        " --lineage {output.lineage} --rule merge_links &> {log}"
 
 
 rule gather_links:
@@ -68,6 +72,8 @@ rule gather_links:
     output:
         links="<results>/links/links.parquet",
         rejected="<results>/links/rejected.parquet",
+        of_links="<results>/links/lineage/links.json",
+        of_rejected="<results>/links/lineage/rejected.json",
     log:
         "<logs>/gather_links.log",
     benchmark:
@@ -81,8 +87,10 @@ rule gather_links:
     message:
         "Gather the links and the rejected submissions of all shards"
     shell:
-        "(scaling-laws concat {input.links} --output {output.links} &&"
-        " scaling-laws concat {input.rejected} --output {output.rejected}) &> {log}"
+        "(scaling-laws concat {input.links} --output {output.links}"
+        " --lineage {output.of_links} --rule gather_links &&"
+        " scaling-laws concat {input.rejected} --output {output.rejected}"
+        " --lineage {output.of_rejected} --rule gather_links) &> {log}"
 
 
 rule index_archive:
@@ -90,7 +98,8 @@ rule index_archive:
         code=sources("corpus.crawl.archives"),
         warc=get_archive,
     output:
-        "<results>/crawl/archives/{archive}.parquet",
+        index="<results>/crawl/archives/{archive}.parquet",
+        lineage="<results>/crawl/archives/lineage/{archive}.json",
     log:
         "<logs>/index_archive/{archive}.log",
     benchmark:
@@ -103,7 +112,8 @@ rule index_archive:
     message:
         "Index the pages of {wildcards.archive}"
     shell:
-        "scaling-laws index-archive {input.warc:q} --output {output} &> {log}"
+        "scaling-laws index-archive {input.warc:q} --output {output.index}"
+        " --lineage {output.lineage} --rule index_archive &> {log}"
 
 
 rule crawl:
@@ -115,6 +125,7 @@ rule crawl:
     output:
         warc="<results>/crawl/{shard}.warc.gz",
         outcomes="<results>/crawl/{shard}.parquet",
+        lineage="<results>/crawl/lineage/{shard}.json",
     log:
         "<logs>/crawl/{shard}.log",
     benchmark:
@@ -135,7 +146,8 @@ rule crawl:
         "Crawl shard {wildcards.shard}; progress in {log}"
     shell:
         "scaling-laws crawl {input.links} --warc {output.warc} --outcomes {output.outcomes}"
-        " --hosts {params.hosts} {params.site} {params.archives} {params.options} &> {log}"
+        " --hosts {params.hosts} {params.site} {params.archives} {params.options}"
+        " --lineage {output.lineage} --rule crawl &> {log}"
 
 
 rule outcomes:
@@ -145,6 +157,7 @@ rule outcomes:
     output:
         reasons="<results>/crawl/outcomes.csv",
         hosts="<results>/crawl/hosts.csv",
+        lineage="<results>/crawl/lineage/outcomes.json",
     log:
         "<logs>/outcomes.log",
     benchmark:
@@ -159,7 +172,7 @@ rule outcomes:
         "Count what became of the links, by reason and by host"
     shell:
         "scaling-laws outcomes {input.outcomes} --reasons {output.reasons}"
-        " --hosts {output.hosts} &> {log}"
+        " --hosts {output.hosts} --lineage {output.lineage} --rule outcomes &> {log}"
 
 
 rule extract:
@@ -169,6 +182,7 @@ rule extract:
     output:
         documents="<results>/documents/{shard}.parquet",
         rejected="<results>/documents/{shard}.rejected.parquet",
+        lineage="<results>/documents/lineage/{shard}.json",
     log:
         "<logs>/extract/{shard}.log",
     benchmark:
@@ -185,7 +199,8 @@ rule extract:
         "Extract the text of shard {wildcards.shard}; progress in {log}"
     shell:
         "scaling-laws extract {input.warc} --output {output.documents}"
-        " --rejected {output.rejected} --workers {threads} {params.options} &> {log}"
+        " --rejected {output.rejected} --workers {threads} {params.options}"
+        " --lineage {output.lineage} --rule extract &> {log}"
 
 
 rule signatures:
@@ -194,7 +209,8 @@ rule signatures:
         documents="<results>/documents/{shard}.parquet",
         links="<results>/links/shards/{shard}.parquet",
     output:
-        "<results>/dedup/signatures/{shard}.parquet",
+        signatures="<results>/dedup/signatures/{shard}.parquet",
+        lineage="<results>/dedup/signatures/lineage/{shard}.json",
     log:
         "<logs>/signatures/{shard}.log",
     benchmark:
@@ -209,8 +225,9 @@ rule signatures:
     message:
         "Compute the MinHash signatures of shard {wildcards.shard}"
     shell:
-        "scaling-laws signatures {input.documents} --links {input.links} --output {output}"
-        " {params.options} &> {log}"
+        "scaling-laws signatures {input.documents} --links {input.links}"
+        " --output {output.signatures}"
+        " {params.options} --lineage {output.lineage} --rule signatures &> {log}"
 
 
 rule buckets:
@@ -218,7 +235,8 @@ rule buckets:
         code=sources("corpus.dedup.minhash"),
         signatures=expand("<results>/dedup/signatures/{shard}.parquet", shard=SHARDS),
     output:
-        "<results>/dedup/pairs/{part}.parquet",
+        pairs="<results>/dedup/pairs/{part}.parquet",
+        lineage="<results>/dedup/pairs/lineage/{part}.json",
     log:
         "<logs>/buckets/{part}.log",
     benchmark:
@@ -234,7 +252,7 @@ rule buckets:
         "Find pairs of documents that may be alike, part {wildcards.part}"
     shell:
         "scaling-laws buckets {input.signatures} --part {wildcards.part} --parts {params.parts}"
-        " --output {output} &> {log}"
+        " --output {output.pairs} --lineage {output.lineage} --rule buckets &> {log}"
 
 
 rule clusters:
@@ -246,6 +264,7 @@ rule clusters:
     output:
         kept="<results>/dedup/kept.parquet",
         duplicates="<results>/corpus/duplicates.parquet",
+        lineage="<results>/dedup/lineage/clusters.json",
     log:
         "<logs>/clusters.log",
     benchmark:
@@ -266,7 +285,8 @@ rule clusters:
     shell:
         "scaling-laws clusters {input.documents} {params.signatures} {params.pairs}"
         " --output {output.kept} --duplicates {output.duplicates}"
-        " {params.options} {params.split} --split-seed {params.seed} &> {log}"
+        " {params.options} {params.split} --split-seed {params.seed}"
+        " --lineage {output.lineage} --rule clusters &> {log}"
 
 
 rule dedup:
@@ -275,7 +295,8 @@ rule dedup:
         documents=expand("<results>/documents/{shard}.parquet", shard=SHARDS),
         kept="<results>/dedup/kept.parquet",
     output:
-        "<results>/corpus/documents.parquet",
+        documents="<results>/corpus/documents.parquet",
+        lineage="<results>/corpus/lineage/dedup.json",
     log:
         "<logs>/dedup.log",
     benchmark:
@@ -288,7 +309,8 @@ rule dedup:
     message:
         "Leave the duplicates out"
     shell:
-        "scaling-laws dedup {input.documents} --kept {input.kept} --output {output} &> {log}"
+        "scaling-laws dedup {input.documents} --kept {input.kept} --output {output.documents}"
+        " --lineage {output.lineage} --rule dedup &> {log}"
 
 
 rule split:
@@ -300,6 +322,7 @@ rule split:
         test="<results>/corpus/test.parquet",
         leaks="<results>/corpus/leaks.parquet",
         report="<results>/corpus/split.json",
+        lineage="<results>/corpus/lineage/split.json",
     log:
         "<logs>/split.log",
     benchmark:
@@ -317,7 +340,7 @@ rule split:
     shell:
         "scaling-laws split {input.documents} --train {output.train} --test {output.test}"
         " --leaks {output.leaks} --report {output.report} --workers {threads}"
-        " {params.dedup} {params.decontaminate} &> {log}"
+        " {params.dedup} {params.decontaminate} --lineage {output.lineage} --rule split &> {log}"
 
 
 rule evaluation_corpus:
@@ -328,6 +351,7 @@ rule evaluation_corpus:
     output:
         documents="<results>/corpora/{corpus}.parquet",
         rejected="<results>/corpora/{corpus}.rejected.parquet",
+        lineage="<results>/corpora/lineage/{corpus}.json",
     log:
         "<logs>/corpora/{corpus}.log",
     benchmark:
@@ -346,4 +370,5 @@ rule evaluation_corpus:
     shell:
         "scaling-laws corpus {wildcards.corpus} --source {input.source:q} {params.corpus}"
         " --train {input.train} --output {output.documents} --rejected {output.rejected}"
-        " --language {params.language} --workers {threads} {params.options} &> {log}"
+        " --language {params.language} --workers {threads} {params.options}"
+        " --lineage {output.lineage} --rule evaluation_corpus &> {log}"

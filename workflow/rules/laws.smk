@@ -7,7 +7,8 @@ rule fit:
         code=sources("laws.fit"),
         tables=get_law_tables,
     output:
-        "<results>/fits/{law}.json",
+        fit="<results>/fits/{law}.json",
+        lineage="<results>/fits/lineage/{law}.json",
     log:
         "<logs>/fit/{law}.log",
     benchmark:
@@ -23,5 +24,5 @@ rule fit:
     message:
         "Fit {wildcards.law}"
     shell:
-        "scaling-laws fit {wildcards.law} {params.folders} --json {output} {params.options}"
-        " &> {log}"
+        "scaling-laws fit {wildcards.law} {params.folders} --json {output.fit} {params.options}"
+        " --lineage {output.lineage} --rule fit &> {log}"

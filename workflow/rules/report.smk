@@ -21,6 +21,7 @@ rule flow:
     output:
         flow="<results>/tables/flow.csv",
         duplicates="<results>/tables/duplicates.csv",
+        lineage="<results>/tables/lineage/flow.json",
     log:
         "<logs>/flow.log",
     benchmark:
@@ -40,7 +41,7 @@ rule flow:
     shell:
         "scaling-laws flow {params.results} --shards {params.shards} {params.corpora}"
         " --threshold {params.threshold} --output {output.flow} --duplicates {output.duplicates}"
-        " &> {log}"
+        " --lineage {output.lineage} --rule flow &> {log}"
 
 
 rule held_out:
@@ -48,7 +49,8 @@ rule held_out:
         code=sources("laws.judge"),
         tables=get_judged_tables,
     output:
-        "<results>/tables/held_out.csv",
+        table="<results>/tables/held_out.csv",
+        lineage="<results>/tables/lineage/held_out.json",
     log:
         "<logs>/held_out.log",
     benchmark:
@@ -67,7 +69,8 @@ rule held_out:
     message:
         "Foretell the largest runs from the others"
     shell:
-        "scaling-laws held-out {params.laws} --output {output} {params.options} &> {log}"
+        "scaling-laws held-out {params.laws} --output {output.table} {params.options}"
+        " --lineage {output.lineage} --rule held_out &> {log}"
 
 
 rule conventions:
@@ -76,7 +79,8 @@ rule conventions:
         tables=get_convention_tables,
         fits=get_convention_fits,
     output:
-        "<results>/tables/conventions.csv",
+        table="<results>/tables/conventions.csv",
+        lineage="<results>/tables/lineage/conventions.json",
     log:
         "<logs>/conventions.log",
     benchmark:
@@ -98,7 +102,8 @@ rule conventions:
         "Fit the best size under every convention"
     shell:
         "scaling-laws conventions {params.studies} --fits {params.results}/fits {params.fits}"
-        " --output {output} {params.options} &> {log}"
+        " --output {output.table} {params.options}"
+        " --lineage {output.lineage} --rule conventions &> {log}"
 
 
 rule figure:
@@ -115,6 +120,7 @@ rule figure:
             labels=get_figure_labels,
         ),
         others=multiext("<results>/figures/{figure}", ".png", ".csv", ".json"),
+        lineage="<results>/figures/lineage/{figure}.json",
     log:
         "<logs>/figure/{figure}.log",
     benchmark:
@@ -134,7 +140,8 @@ rule figure:
         "Draw {wildcards.figure}"
     shell:
         "scaling-laws figure {wildcards.figure} {params.results} --studies={params.studies:q}"
-        " --laws={params.laws:q} --corpora {params.corpora:q} &> {log}"
+        " --laws={params.laws:q} --corpora {params.corpora:q}"
+        " --lineage {output.lineage} --rule figure &> {log}"
 
 
 rule report:
@@ -162,6 +169,7 @@ rule report:
             category="Report",
         ),
         markdown="<results>/tables/paper_vs_ours.md",
+        lineage="<results>/lineage/report.json",
     log:
         "<logs>/report.log",
     benchmark:
@@ -176,5 +184,6 @@ rule report:
     message:
         "Write the report"
     shell:
-        "scaling-laws report {params.results} --output {output.page} --comparison {output.comparison}"
-        " &> {log}"
+        "scaling-laws report {params.results}"
+        " --output {output.page} --comparison {output.comparison}"
+        " --lineage {output.lineage} --rule report &> {log}"

@@ -6,7 +6,8 @@ rule configuration:
     input:
         code=sources("config"),
     output:
-        "<results>/config.yaml",
+        config="<results>/config.yaml",
+        lineage="<results>/lineage/configuration.json",
     log:
         "<logs>/configuration.log",
     benchmark:
@@ -21,14 +22,16 @@ rule configuration:
     message:
         "Write the resolved configuration"
     shell:
-        "scaling-laws resolve --settings {params.settings:q} --output {output} &> {log}"
+        "scaling-laws resolve --settings {params.settings:q} --output {output.config}"
+        " --lineage {output.lineage} --rule configuration &> {log}"
 
 
 rule plan_study:
     input:
         code=sources("studies.plan"),
     output:
-        "<results>/plan/{study}.tsv",
+        table="<results>/plan/{study}.tsv",
+        lineage="<results>/plan/lineage/{study}.json",
     log:
         "<logs>/plan/{study}.log",
     benchmark:
@@ -43,7 +46,8 @@ rule plan_study:
     message:
         "List the runs of the study {wildcards.study}"
     shell:
-        "scaling-laws plan --settings {params.settings:q} --output {output} &> {log}"
+        "scaling-laws plan --settings {params.settings:q} --output {output.table}"
+        " --lineage {output.lineage} --rule plan_study &> {log}"
 
 
 rule plan:
@@ -52,6 +56,7 @@ rule plan:
     output:
         table="<results>/plan/runs.tsv",
         page="<results>/plan/plan.html",
+        lineage="<results>/plan/lineage/runs.json",
     log:
         "<logs>/plan/all.log",
     benchmark:
@@ -67,7 +72,7 @@ rule plan:
         "List all runs"
     shell:
         "scaling-laws plan --settings {params.settings:q} --output {output.table}"
-        " --page {output.page} &> {log}"
+        " --page {output.page} --lineage {output.lineage} --rule plan &> {log}"
 
 
 rule train:
@@ -83,6 +88,7 @@ rule train:
         model="<results>/runs/{run}/model.safetensors",
         run="<results>/runs/{run}/run.json",
         snapshots=directory("<results>/runs/{run}/snapshots"),
+        lineage="<results>/runs/{run}/lineage/train.json",
     log:
         "<logs>/train/{run}.log",
     benchmark:
@@ -108,7 +114,7 @@ rule train:
         " --model {output.model} --run {output.run} --snapshots {output.snapshots}"
         # Not an output, which Snakemake would remove before the rerun that goes on from there.
         " --checkpoints {params.results}/runs/{wildcards.run}/checkpoints"
-        " {params.options} &> {log}"
+        " {params.options} --lineage {output.lineage} --rule train &> {log}"
 
 
 rule evaluate:
@@ -118,10 +124,15 @@ rule evaluate:
         model="<results>/runs/{run}/model.safetensors",
         snapshots="<results>/runs/{run}/snapshots",
         tokens=expand("<results>/tokens/{name}.bin", name=EVALUATION_CORPORA),
-        summaries=expand("<results>/tokens/{name}.json", name=EVALUATION_CORPORA),
+        facts=expand(
+            "<results>/tokens/{name}{ending}",
+            name=EVALUATION_CORPORA,
+            ending=[".json", ".documents.parquet"],
+        ),
     output:
         losses="<results>/runs/{run}/evaluation.parquet",
         positions="<results>/runs/{run}/positions.parquet",
+        lineage="<results>/runs/{run}/lineage/evaluate.json",
     log:
         "<logs>/evaluate/{run}.log",
     benchmark:
@@ -143,7 +154,7 @@ rule evaluate:
         "scaling-laws evaluate {input.tokens} --run {input.run} --model {input.model}"
         " --snapshots {input.snapshots} --losses {output.losses}"
         " --positions {output.positions} --threads {threads} --device {params.device}"
-        " {params.options} &> {log}"
+        " {params.options} --lineage {output.lineage} --rule evaluate &> {log}"
 
 
 rule collect_study:
@@ -152,7 +163,8 @@ rule collect_study:
         plan="<results>/plan/{study}.tsv",
         runs=get_runs,
     output:
-        expand("<results>/tables/{{study}}/{table}.parquet", table=TABLES),
+        tables=expand("<results>/tables/{{study}}/{table}.parquet", table=TABLES),
+        lineage="<results>/tables/{study}/lineage/collect.json",
     log:
         "<logs>/collect/{study}.log",
     benchmark:
@@ -168,7 +180,8 @@ rule collect_study:
         "Gather the runs of the study {wildcards.study}"
     shell:
         "scaling-laws collect {input.plan} --runs {params.results}/runs"
-        " --tables {params.results}/tables/{wildcards.study} &> {log}"
+        " --tables {params.results}/tables/{wildcards.study}"
+        " --lineage {output.lineage} --rule collect_study &> {log}"
 
 
 rule collect:
@@ -177,7 +190,8 @@ rule collect:
         plan="<results>/plan/runs.tsv",
         runs=get_runs,
     output:
-        expand("<results>/tables/{table}.parquet", table=TABLES),
+        tables=expand("<results>/tables/{table}.parquet", table=TABLES),
+        lineage="<results>/tables/lineage/collect.json",
     log:
         "<logs>/collect/all.log",
     benchmark:
@@ -193,4 +207,4 @@ rule collect:
         "Gather all runs"
     shell:
         "scaling-laws collect {input.plan} --runs {params.results}/runs"
-        " --tables {params.results}/tables &> {log}"
+        " --tables {params.results}/tables --lineage {output.lineage} --rule collect &> {log}"

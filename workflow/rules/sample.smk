@@ -8,7 +8,8 @@ rule download:
         pins="src/scaling_laws/sample/packages.txt",
     output:
         # The packages lie beside it. They are no outputs, so that a rerun keeps the whole ones.
-        "<resources>/packages/SHA256SUMS",
+        checksums="<resources>/packages/SHA256SUMS",
+        lineage="<resources>/packages/lineage/download.json",
     log:
         "<logs>/download.log",
     benchmark:
@@ -22,7 +23,8 @@ rule download:
     message:
         "Download the packages of the sample's text; progress in {log}"
     shell:
-        "scaling-laws download --checksums {output} &> {log}"
+        "scaling-laws download --checksums {output.checksums}"
+        " --lineage {output.lineage} --rule download &> {log}"
 
 
 rule sample:
@@ -37,6 +39,7 @@ rule sample:
         internet_books="<results>/sample/internet_books.jsonl",
         wikipedia="<results>/sample/wikipedia.xml.bz2",
         common_crawl="<results>/sample/common_crawl.warc.gz",
+        lineage="<results>/sample/lineage/sample.json",
     log:
         "<logs>/sample.log",
     benchmark:
@@ -55,4 +58,4 @@ rule sample:
         " --dump-2017 {output.dump_2017} --dump-2018 {output.dump_2018}"
         " --books {output.books} --internet-books {output.internet_books}"
         " --wikipedia {output.wikipedia} --common-crawl {output.common_crawl}"
-        " {params.options} &> {log}"
+        " {params.options} --lineage {output.lineage} --rule sample &> {log}"

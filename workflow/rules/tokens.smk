@@ -8,7 +8,8 @@ rule tokenizer:
         train="<results>/corpus/train.parquet",
         file=get_tokenizer_file,
     output:
-        "<results>/tokens/tokenizer.json",
+        tokenizer="<results>/tokens/tokenizer.json",
+        lineage="<results>/tokens/lineage/tokenizer.json",
     log:
         "<logs>/tokenizer.log",
     benchmark:
@@ -25,8 +26,9 @@ rule tokenizer:
     message:
         "Train the byte-pair encoding"
     shell:
-        "RAYON_NUM_THREADS={threads} scaling-laws tokenizer {input.train} --output {output}"
-        " {params.file} {params.options} &> {log}"
+        "RAYON_NUM_THREADS={threads} scaling-laws tokenizer {input.train}"
+        " --output {output.tokenizer}"
+        " {params.file} {params.options} --lineage {output.lineage} --rule tokenizer &> {log}"
 
 
 rule encode:
@@ -38,6 +40,7 @@ rule encode:
         tokens="<results>/tokens/{corpus}.bin",
         summary="<results>/tokens/{corpus}.json",
         documents="<results>/tokens/{corpus}.documents.parquet",
+        lineage="<results>/tokens/lineage/{corpus}.json",
     log:
         "<logs>/encode/{corpus}.log",
     benchmark:
@@ -55,4 +58,4 @@ rule encode:
         "RAYON_NUM_THREADS={threads} scaling-laws encode {input.documents}"
         " --tokenizer-file {input.tokenizer} --output {output.tokens}"
         " --summary {output.summary} --documents {output.documents}"
-        " {params.options} &> {log}"
+        " {params.options} --lineage {output.lineage} --rule encode &> {log}"

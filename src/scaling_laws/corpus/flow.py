@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.tables import open_table, read_batches
 
@@ -78,7 +79,7 @@ def flow(
             ("corpora", "documents", "kept", name, _rows([results / f"corpora/{name}.parquet"]))
         )
     for name in ["train", "test", *(corpora or [])]:
-        facts = json.loads((results / f"tokens/{name}.json").read_text())
+        facts = json.loads(reading(results / f"tokens/{name}.json").read_text())
         rows.append(("tokens", "documents", "kept", name, facts["documents"]))
         rows.append(("tokens", "tokens", "kept", name, facts["tokens"]))
     with atomic(output) as partial:

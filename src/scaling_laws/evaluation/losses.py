@@ -16,6 +16,7 @@ from safetensors.torch import load_model
 from torch import nn
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.models.build import build
 from scaling_laws.models.device import found
 from scaling_laws.models.objective import Objective, sequence_losses
@@ -65,7 +66,7 @@ def evaluate(
     spec, last = _facts(run)
     network = build(spec).to(place)
     objective = Objective(network)
-    weights = {int(path.stem): path for path in snapshots.glob("*.safetensors")}
+    weights = {int(path.stem): path for path in reading(snapshots).glob("*.safetensors")}
     weights[last] = model
     samples = {path.stem: Sample(TokenStream(path), tokens, spec.n_ctx) for path in corpora}
     rows, places = [], []
@@ -107,7 +108,7 @@ def _facts(run: Path) -> tuple[RunSpec, int]:
         InputError: When the file does not tell.
     """
     try:
-        facts = json.loads(run.read_text())
+        facts = json.loads(reading(run).read_text())
         return RunSpec.model_validate(facts["spec"]), int(facts["step"])
     except (ValueError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
@@ -121,7 +122,7 @@ def _load(network: nn.Module, weights: Path, spec: RunSpec) -> None:
         InputError: When the file is damaged, or they are another model's.
     """
     try:
-        load_model(network, weights)
+        load_model(network, reading(weights))
     except SafetensorError as error:
         raise InputError(f"{weights}: not a safetensors file ({error})") from None
     except RuntimeError:

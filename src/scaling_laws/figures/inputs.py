@@ -15,6 +15,7 @@ from scaling_laws.laws.curves import Track, tracks
 from scaling_laws.laws.forecast import Fit, read_fit
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, Rules, read_studies
+from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.tables import read_table
 
@@ -122,7 +123,7 @@ class Inputs:
             return None
         path = self.results / "fits" / f"{law}.json"
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
+            found: dict[str, Any] = json.loads(reading(path).read_text())
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; run `scaling-laws fit {law}` first") from None
         except json.JSONDecodeError as error:
@@ -169,7 +170,7 @@ class Inputs:
         """
         path = self.results / name
         try:
-            return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+            return pd.read_csv(reading(path), sep="\t" if path.suffix == ".tsv" else ",")
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; `snakemake {path}` makes it") from None
         except ValueError as error:

@@ -19,6 +19,7 @@ from scaling_laws.laws.fit import sample_of
 from scaling_laws.laws.forecast import read_fit
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.points import Rules
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
@@ -104,7 +105,7 @@ def _of_fits(folder: Path, laws: Sequence[str]) -> Iterator[dict[str, Any]]:
     """
     for name, how in (("N_opt", "small batches, C_min"), ("chinchilla_2", "IsoFLOP parabolae")):
         if name in laws:
-            content = json.loads((folder / f"{name}.json").read_text())
+            content = json.loads(reading(folder / f"{name}.json").read_text())
             power = LAWS[name].powers[0]
             numbers = content["parameters"][power]
             yield {
@@ -119,7 +120,7 @@ def _of_fits(folder: Path, laws: Sequence[str]) -> Iterator[dict[str, Any]]:
             }
     path = folder / "chinchilla.json"
     if "chinchilla" in laws:
-        content = json.loads(path.read_text())
+        content = json.loads(reading(path).read_text())
         row = {"how": "law of N and D", "count": COUNTS["N"], "flop": FLOPS["C"]}
         row |= {"status": content["status"], "why": "; ".join(content["diagnosis"])}
         if None in content["optimum"].values():

@@ -19,6 +19,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.laws.efficient import Efficient
 from scaling_laws.laws.forms import Law, law_of
 from scaling_laws.laws.problem import Array
+from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 
 SIZES = np.geomspace(1e3, 1e15, 2401)  # parameters among which the best is sought, then refined
@@ -83,7 +84,7 @@ def read_fit(path: Path) -> Fit:
         InputError: When the file is missing, is no fit, or its constants have overflowed.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(reading(path).read_text())
         law = law_of(content)
         constants = {name: _number_of(content["optimum"][name]) for name in law.parameters}
         columns = [list(map(_number_of, content["draws"][name])) for name in law.parameters]

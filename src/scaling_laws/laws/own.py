@@ -15,6 +15,7 @@ import pyarrow as pa
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms import Law
 from scaling_laws.laws.points import Sample, make_sample
+from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -139,7 +140,7 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        table: pd.DataFrame = READERS[path.suffix.lower()](path)
+        table: pd.DataFrame = READERS[path.suffix.lower()](reading(path))
     except (ValueError, pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty"
         raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from None

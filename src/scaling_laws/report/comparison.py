@@ -11,6 +11,7 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.forms import LAWS
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 
 STATUS = {
@@ -114,7 +115,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def _read_fit(path: Path) -> dict[str, Any]:
     try:
-        fit: dict[str, Any] = json.loads(path.read_text())
+        fit: dict[str, Any] = json.loads(reading(path).read_text())
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if fit.get("law") != path.stem:

@@ -11,6 +11,7 @@ import yaml
 from scaling_laws.config import Config, validate
 from scaling_laws.figures import FIGURES, drawable, lacking
 from scaling_laws.laws.forms import LAWS
+from scaling_laws.ledger import reading
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def contents(results: Path) -> Contents:
     path = results / "config.yaml"
     if not path.is_file():
         return Contents()
-    config = validate(yaml.safe_load(path.read_text()), str(path))
+    config = validate(yaml.safe_load(reading(path).read_text()), str(path))
     return Contents(
         laws=[law for law in LAWS if law in config.fits.laws],
         figures=drawable(config.studies, config.fits.laws),

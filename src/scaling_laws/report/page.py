@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES
 from scaling_laws.laws.forms import LAWS
+from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 from scaling_laws.report.checklist import checklist
@@ -127,7 +128,7 @@ def _figure(results: Path, name: str, shown: Contents) -> dict[str, Any]:
     sidecar = path.with_suffix(".json")
     if sidecar.is_file():
         try:
-            words |= json.loads(sidecar.read_text())
+            words |= json.loads(reading(sidecar).read_text())
         except ValueError as error:
             raise InputError(f"{sidecar}: not JSON ({error})") from None
     return found | words | {"svg": inline_svg(path)}
@@ -146,14 +147,14 @@ def _trends(results: Path) -> dict[str, Claim]:
 
 def _config(results: Path) -> str | None:
     path = results / "config.yaml"
-    return path.read_text() if path.is_file() else None
+    return reading(path).read_text() if path.is_file() else None
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
     """Return a CSV file that has at least some columns; None where it is not there."""
     if not path.is_file():
         return None
-    table = pd.read_csv(path)
+    table = pd.read_csv(reading(path))
     if missing := [column for column in columns if column not in table]:
         raise InputError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
@@ -189,7 +190,7 @@ def inline_svg(path: Path) -> Markup:
     Identifiers get the file's name as prefix, because those of two figures would collide in one
     page; the prolog, the metadata and the fixed size go.
     """
-    text = path.read_text(encoding="utf-8")
+    text = reading(path).read_text(encoding="utf-8")
     start = text.find("<svg")
     if start < 0:
         raise InputError(f"{path}: not an SVG file; draw it again with `scaling-laws figure`")
@@ -251,7 +252,7 @@ def _planned(path: Path, trained: set[str]) -> dict[str, Any] | None:
     """Return how many runs were planned and which of them are in no table."""
     if not path.is_file():
         return None
-    plan = pd.read_csv(path, sep="\t", dtype=str)
+    plan = pd.read_csv(reading(path), sep="\t", dtype=str)
     if "run" not in plan:
         raise InputError(f"{path}: no column run; found {', '.join(plan.columns)}")
     names = set(plan.run)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading, written
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
@@ -65,6 +66,8 @@ def download(*, checksums: Path) -> dict[str, object]:
     absent = [pin for pin in wanted if not _whole(packages / pin.file, pin)]
     for pin in track(absent, "download: packages", len(absent)):
         _fetch(pin, packages)
+    for pin in wanted:
+        written(packages / pin.file)
     with atomic(checksums) as partial:
         partial.write_text("".join(f"{pin.sha256}  {pin.file}\n" for pin in wanted))
     return {
@@ -78,7 +81,7 @@ def pins(path: Path | None = None) -> list[Pin]:
     """Return the pins of `path`, by default of `packages.txt`."""
     path = path or PINS
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(reading(path).read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         match = re.fullmatch(r"(\S+==\S+) --hash=sha256:([0-9a-f]{64}) # (\S+)", line)
@@ -121,7 +124,9 @@ def members(path: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
         InputError: The file is no such archive, or nothing in it matches.
     """
     try:
-        found = sorted(_zip(path, pattern) if path.suffix == ".whl" else _tar(path, pattern))
+        found = sorted(
+            _zip(reading(path), pattern) if path.suffix == ".whl" else _tar(reading(path), pattern)
+        )
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{path} cannot be read as a package: {error}; remove it") from error
     if not found:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from aiohttp import web
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 
 SLOW_SECONDS = 30.0
 """Wait before the answer of a slow page; longer than any sensible timeout, and no longer."""
@@ -87,7 +88,7 @@ class Archive:
             InputError: `site` is missing or lacks a column.
         """
         try:
-            self.table = pq.read_table(site, columns=COLUMNS)
+            self.table = pq.read_table(reading(site), columns=COLUMNS)
         except FileNotFoundError:
             raise InputError(f"{site} is missing; build it with: scaling-laws sample") from None
         except pa.ArrowInvalid as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.tables import write_table
 from scaling_laws.training.schedule import learning_rate
 from scaling_laws.training.spec import RunSpec
@@ -25,7 +26,7 @@ def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
     Raises:
         InputError: When a planned run has not been made.
     """
-    planned = pd.read_csv(plan, sep="\t", usecols=["run", "study"])
+    planned = pd.read_csv(reading(plan), sep="\t", usecols=["run", "study"])
     studies = {
         str(run): str(wanted).split(",")
         for run, wanted in zip(planned["run"], planned["study"], strict=True)
@@ -41,7 +42,7 @@ def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
     for table, part in parts.items():
         frames = []
         for name in studies:
-            frame = pd.read_parquet(runs / name / f"{part}.parquet")
+            frame = pd.read_parquet(reading(runs / name / f"{part}.parquet"))
             frames.append(frame if "run" in frame else frame.assign(run=name))
         gathered = pd.concat(frames, ignore_index=True)
         columns = ["run", *(column for column in gathered if column != "run")]
@@ -51,7 +52,7 @@ def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
 
 def _row(folder: Path, studies: list[str]) -> dict[str, object]:
     """Return the row of the runs table for one run; B and D in tokens, C in FLOP."""
-    facts = json.loads((folder / "run.json").read_text())
+    facts = json.loads(reading(folder / "run.json").read_text())
     spec = RunSpec.model_validate(facts["spec"])
     return {
         "run": facts["run"],

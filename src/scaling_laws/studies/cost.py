@@ -13,6 +13,7 @@ import numpy as np
 
 from scaling_laws.config import Config, Hardware
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.studies.grid import Run
 from scaling_laws.training.cost import PARTS, work
 from scaling_laws.training.spec import RunSpec
@@ -45,7 +46,7 @@ def measured(path: Path) -> Times:
         InputError: When the file is missing or is none of its.
     """
     try:
-        facts: dict[str, Any] = json.loads(path.read_text())
+        facts: dict[str, Any] = json.loads(reading(path).read_text())
         times = {kind: np.array(facts["times"][kind], dtype=float) for kind in KINDS}
         startup = float(facts["startup_seconds"])
         known = all(
@@ -97,7 +98,7 @@ def devices_of(config: Config) -> int:
 def tokens_there(config: Config) -> int | None:
     """Return the tokens of the training split in the results folder; None before it is encoded."""
     path = Path(config.results, "tokens/train.json")
-    return int(json.loads(path.read_text())["tokens"]) if path.is_file() else None
+    return int(json.loads(reading(path).read_text())["tokens"]) if path.is_file() else None
 
 
 def run_seconds(run: Run, config: Config, times: Times) -> float:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 
 HELD_BYTES = 2**28  # streams up to this size are read once; larger ones stay on disk, mapped
 
@@ -36,9 +37,11 @@ class TokenStream:
             InputError: When the corpus has fewer tokens, or the file is not as long as it says.
         """
         self.path = path
-        self.facts = facts = json.loads(path.with_suffix(".json").read_text())
+        self.facts = facts = json.loads(reading(path.with_suffix(".json")).read_text())
         self.vocab_size: int = facts["vocab_size"]
-        self._tokens = np.memmap(path, np.dtype(facts["dtype"]).newbyteorder("<"), mode="r")
+        self._tokens = np.memmap(
+            reading(path), np.dtype(facts["dtype"]).newbyteorder("<"), mode="r"
+        )
         if len(self._tokens) != facts["tokens"]:
             raise InputError(
                 f"{path}: holds {len(self._tokens)} tokens, its .json says {facts['tokens']}; "
@@ -50,7 +53,7 @@ class TokenStream:
                 f"{path}: {self.length} tokens wanted, the corpus has {len(self._tokens)}; "
                 "lower the tokens of the run or add text"
             )
-        table = pd.read_parquet(path.with_suffix(".documents.parquet"))
+        table = pd.read_parquet(reading(path.with_suffix(".documents.parquet")))
         order = np.arange(len(table))
         if seed is not None:
             np.random.default_rng(seed).shuffle(order)
@@ -74,6 +77,14 @@ class TokenStream:
             start += take
             document += 1
         return np.concatenate(pieces)
+
+    def place(self, offset: int) -> int:
+        """Return where in the stream the document at `offset` of the file begins.
+
+        It may be beyond the stream's length: the stream is a beginning of the corpus.
+        """
+        (found,) = np.flatnonzero(self._offsets == offset)
+        return int(self._ends[found - 1]) if found else 0
 
     def count(self, n_ctx: int) -> int:
         """Return how many sequences of `n_ctx` tokens, each with a next token, the stream holds.
@@ -159,6 +170,26 @@ class Batches:
             order = _epoch_order(self._seed, int(epoch), self._sequences)
             indices[epochs == epoch] = order[indices[epochs == epoch]]
         return self._stream.sequences(indices, self._n_ctx)
+
+    def times_read(self, start: int, tokens: int, steps: int) -> float:
+        """Return how often a model has read a piece of the stream, as a mean over its tokens.
+
+        Args:
+            start: Place of its first token in the stream.
+            tokens: How many there are.
+            steps: Batches read.
+        """
+        stop = min(start + tokens, self._sequences * self._n_ctx)
+        if start >= stop:
+            return 0.0
+        # What lies in a sequence in part counts by that part.
+        first, last = start // self._n_ctx, (stop - 1) // self._n_ctx
+        sequences = np.arange(first, last + 1)
+        edges = np.clip(np.arange(first, last + 2) * self._n_ctx, start, stop)
+        epochs, further = divmod(steps * self._size, self._sequences)
+        begun = _epoch_order(self._seed, epochs, self._sequences)[:further]
+        times = epochs + np.isin(sequences, begun)
+        return float((times * np.diff(edges)).sum() / tokens)
 
 
 @lru_cache(maxsize=2)  # a batch may reach into the next epoch

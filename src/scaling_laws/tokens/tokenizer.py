@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 from scaling_laws.tables import read_batches
@@ -80,7 +81,7 @@ def load(path: Path, end_of_text: str = END_OF_TEXT) -> Tokenizer:
         InputError: When the file is no tokenizer or has no end-of-text token.
     """
     try:
-        bpe = Tokenizer.from_file(str(path))
+        bpe = Tokenizer.from_file(str(reading(path)))
     except Exception as error:  # the library raises a bare Exception
         raise InputError(f"{path}: not a tokenizer.json: {error}") from None
     special = {token.content for token in bpe.get_added_tokens_decoder().values() if token.special}

@@ -22,6 +22,7 @@ from scaling_laws.corpus.crawl.warc import (
 )
 from scaling_laws.corpus.links.urls import identity, normalise, url_id
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.progress import track
 from scaling_laws.tables import GROUP_ROWS, read_batches, stream_table
 
@@ -119,7 +120,7 @@ def read_archived(
         InputError: When a record is not where the index says.
     """
     for archive, group in groupby(entries, key=lambda entry: entry[1].archive):
-        with Path(archive).open("rb") as file:
+        with reading(Path(archive)).open("rb") as file:
             for place, entry in group:
                 try:
                     record = read_record_at(file, entry.offset, entry.length)

@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 from scaling_laws.corpus.crawl.content import BodyError, dechunked, decoded
 from scaling_laws.corpus.links.urls import url_id
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 
 READ_BYTES = 2**15  # which gzip makes 32 MiB of at most
 HEADER_BYTES = 2**20
@@ -117,7 +118,7 @@ def read_records(warc: Path, kind: str) -> Iterator[Record]:
     Raises:
         InputError: When the file is no WARC file or is cut off.
     """
-    with warc.open("rb") as file:
+    with reading(warc).open("rb") as file:
         try:
             source = _Source(file)
             while source.begin():

@@ -17,6 +17,7 @@ import msgspec
 from backports import zstd
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 
 ZSTANDARD_OPTIONS: dict[int, int] = {
     zstd.DecompressionParameter.window_log_max: 31
@@ -150,7 +151,7 @@ def _with_what_can_be_read(line: bytes) -> Post | None:
 def _blocks(dump: Path) -> Iterator[bytes]:
     """Yield the decompressed content of a dump in blocks."""
     try:
-        file = dump.open("rb")
+        file = reading(dump).open("rb")
     except FileNotFoundError:
         raise InputError(f"{dump}: no such dump") from None
     with file:

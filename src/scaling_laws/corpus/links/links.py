@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scaling_laws.corpus.links.dumps import DamagedDumpError, Post, read_lines, read_post
 from scaling_laws.corpus.links.urls import hostname, identity, normalise, registered_domain, url_id
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 from scaling_laws.tables import GROUP_ROWS, open_table, require_schema, stream_table
@@ -306,7 +307,7 @@ def _domains(path: Path) -> set[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     domains = set()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(reading(path).read_bytes().splitlines(), start=1):
         try:
             entry = line.decode().partition("#")[0].strip()
             if not entry:

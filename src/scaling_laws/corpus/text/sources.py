@@ -22,6 +22,7 @@ from scaling_laws.corpus.text.formats import MINIMUM_WORDS, Text
 from scaling_laws.corpus.text.pages import PAGE_MEGABYTES, PAGE_SECONDS, extract_pages
 from scaling_laws.corpus.text.workers import within_limits
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import reading
 from scaling_laws.progress import track
 from scaling_laws.tables import open_table, read_batches, stream_table
 from scaling_laws.text_files import Format, none_in, texts_in
@@ -172,7 +173,9 @@ def read(
             judge(url_id(url), url, "", text, language=language, minimum_words=MINIMUM_WORDS)
             for url, text in conversions
         )
-    texts = chain.from_iterable(READERS[format](path, name) for name, path in files.items())
+    texts = chain.from_iterable(
+        READERS[format](reading(path), name) for name, path in files.items()
+    )
     return (judge(url_id(text.address), *text) for text in texts)
 
 

@@ -1,0 +1,182 @@
+"""All manifests of a results folder as one graph: jobs, and the files that join them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from os.path import normpath
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from scaling_laws.errors import InputError
+from scaling_laws.lineage.manifest import FOLDER, File, Manifest
+
+# The folders of the results, whatever the results folder itself is called.
+STAGES = {
+    *("sample", "links", "crawl", "documents", "dedup", "corpus", "corpora", "tokens"),
+    *("plan", "runs", "tables", "fits", "figures"),
+}
+
+
+class Job:
+    """A job by its manifest, with absolute paths.
+
+    Attributes:
+        path: The manifest.
+        made: What it says.
+        inputs: Files read, by path.
+        outputs: Files written, by path.
+    """
+
+    def __init__(self, path: Path, made: Manifest) -> None:
+        """Resolve the paths of a manifest from where it lies."""
+        self.path, self.made = path, made
+        self.inputs = self._placed(made.inputs)
+        self.outputs = self._placed(made.outputs)
+
+    def _placed(self, files: Iterable[File]) -> dict[Path, File]:
+        return {Path(normpath(self.path.parent / file.path)): file for file in files}
+
+    @property
+    def name(self) -> str:
+        """The rule, or the command of a job that no rule gave."""
+        return self.made.rule or self.made.command
+
+    @property
+    def subject(self) -> str:
+        """What distinguishes it from other jobs of its rule."""
+        home = self.path.parent.parent
+        stem = self.path.stem
+        return home.name if stem in (self.name, self.made.command) else stem
+
+
+class Graph:
+    """The jobs whose manifests lie in a results folder, and those of the files that they read.
+
+    Attributes:
+        results: The folder.
+        jobs: Every job, in the order in which they ended.
+        damaged: Manifests that cannot be read, with the reason.
+    """
+
+    def __init__(self, results: Path) -> None:
+        """Read all manifests.
+
+        Raises:
+            InputError: There is no such folder, or no manifest in it.
+        """
+        if not results.is_dir():
+            raise InputError(f"{results}: no such folder; expected one of results")
+        self.results = results.absolute()
+        self.damaged: dict[Path, str] = {}
+        found = {job.path: job for job in self._read(self.results.rglob(f"{FOLDER}/*.json"))}
+        if not found and not self.damaged:
+            raise InputError(
+                f"{results}: no manifest ({FOLDER}/*.json) in it; the workflow leaves one a job"
+            )
+        # What was read from elsewhere may have a manifest there, as downloads have.
+        outside = {
+            path.parent / FOLDER
+            for job in found.values()
+            for path in job.inputs
+            if not path.is_relative_to(self.results)
+        }
+        for folder in sorted(outside):
+            found |= {job.path: job for job in self._read(folder.glob("*.json"))}
+        self.jobs = sorted(found.values(), key=lambda job: (job.made.ended, job.path))
+
+    def _read(self, paths: Iterable[Path]) -> Iterator[Job]:
+        for path in sorted(paths):
+            text = path.read_bytes()
+            # Exports lie in the same folder; a manifest begins with its version.
+            if not text.lstrip(b"{ \n").startswith(b'"lineage"'):
+                continue
+            try:
+                yield Job(path, Manifest.model_validate_json(text))
+            except ValidationError as error:
+                fault = error.errors()[0]
+                place = ".".join(map(str, fault["loc"])) or "it"
+                self.damaged[path] = f"{place}: {fault['msg']}"
+
+    @cached_property
+    def maker(self) -> dict[Path, Job]:
+        """The job that wrote each file; the last one where several did."""
+        return {path: job for job in self.jobs for path in job.outputs}
+
+    @cached_property
+    def readers(self) -> dict[Path, list[Job]]:
+        """The jobs that read each file."""
+        found = defaultdict(list)
+        for job in self.jobs:
+            for path in job.inputs:
+                found[path].append(job)
+        return dict(found)
+
+    def before(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return the jobs that wrote what some read."""
+        return _distinct(
+            self.maker[path] for job in jobs for path in job.inputs if path in self.maker
+        )
+
+    def after(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return the jobs that read what some wrote."""
+        return _distinct(
+            reader
+            for job in jobs
+            for path in job.outputs
+            if self.maker[path] is job
+            for reader in self.readers.get(path, [])
+        )
+
+    def upstream(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return some jobs and all before them."""
+        return self._reached(jobs, self.before)
+
+    def downstream(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return some jobs and all after them."""
+        return self._reached(jobs, self.after)
+
+    def _reached(self, jobs, step) -> list[Job]:  # type: ignore[no-untyped-def]
+        found: dict[Path, Job] = {}
+        front = _distinct(jobs)
+        while front:
+            found |= {job.path: job for job in front}
+            front = [job for job in step(front) if job.path not in found]
+        return list(found.values())
+
+    def sources(self, jobs: Iterable[Job]) -> dict[Path, File]:
+        """Return the files that some jobs read and none wrote."""
+        return {
+            path: file
+            for job in jobs
+            for path, file in job.inputs.items()
+            if path not in self.maker
+        }
+
+    def shown(self, path: Path) -> str:
+        """Return a path as people read it: from the parent of the results folder, if it is near."""
+        home = self.results.parent
+        return str(path.relative_to(home)) if path.is_relative_to(home) else str(path)
+
+
+def results_of(path: Path) -> Path:
+    """Return the results folder that a path lies in, by the folders that the stages have in it.
+
+    Raises:
+        InputError: It lies in none that has manifests.
+    """
+    place = path.absolute()
+    within = [folder.parent for folder in (place, *place.parents) if folder.name in STAGES]
+    results = within[0] if within else place if place.is_dir() else place.parent
+    if not any(results.rglob(f"{FOLDER}/*.json")):
+        raise InputError(
+            f"{results}: no manifest ({FOLDER}/*.json) in it; the workflow leaves one a job, and "
+            "a command by hand with --lineage"
+        )
+    return results
+
+
+def _distinct(jobs: Iterable[Job]) -> list[Job]:
+    return list({job.path: job for job in jobs}.values())

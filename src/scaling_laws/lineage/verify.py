@@ -1,0 +1,298 @@
+"""`scaling-laws verify`: whether results are what their manifests say, and belong together."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+
+from scaling_laws import config as configuration
+from scaling_laws.config import Config
+from scaling_laws.errors import InputError
+from scaling_laws.figures import drawable
+from scaling_laws.lineage.code import sha256, source_of
+from scaling_laws.lineage.graph import Graph, Job
+from scaling_laws.lineage.manifest import FOLDER
+from scaling_laws.progress import track
+from scaling_laws.studies import grid
+
+# What Snakemake and an interrupted job leave among the results is nobody's output.
+UNTOLD = {"logs", "benchmarks", FOLDER}
+# Commands whose parameters are keys of these sections of the configuration.
+SECTIONS = {
+    "links": ("links",),
+    "merge-links": ("links",),
+    "crawl": ("crawl",),
+    "extract": ("extract",),
+    "signatures": ("dedup",),
+    "clusters": ("dedup", "split"),
+    "split": ("dedup", "decontaminate"),
+    "corpus": ("decontaminate",),
+    "tokenizer": ("tokenizer",),
+    "encode": ("tokenizer",),
+    "evaluate": ("evaluation",),
+    "fit": ("fits",),
+    "held-out": ("fits",),
+    "conventions": ("fits",),
+    "sample": ("sample",),
+}
+KINDS = {
+    "damaged": "Manifests that cannot be read",
+    "changed": "Changed since they were written",
+    "missing": "Missing",
+    "stale": "Made from another version of an input",
+    "code": "Made by older code",
+    "config": "Made with other settings than the configuration",
+    "orphan": "Of a former grid: the configuration does not name them",
+    "unknown": "Neither written nor read by a job that left a manifest",
+}
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be.
+
+    Attributes:
+        kind: Key of `KINDS`.
+        path: The file.
+        reason: What was found and what was expected.
+    """
+
+    kind: str
+    path: str
+    reason: str
+
+
+def verify(
+    results: Path = Path("results"),
+    *,
+    explain: Path | None = None,
+    configfile: list[Path] | None = None,
+    as_json: bool = False,
+) -> None:
+    """Rehash results, and list what is not as the manifests say; exit code 1 if anything is.
+
+    Listed are files changed by hand or missing, made from another version of an input, by older
+    code or with other settings than those in config.yaml of the results, files that a former grid
+    left, and files that no job has written. Nothing but the results is needed; where the sources
+    outside of them are there they are rehashed, too.
+
+    Args:
+        results: Folder of the results, or one in it.
+        explain: Say instead why Snakemake would make this file anew. Run it beside the Snakefile.
+        configfile: Overlays of config.yaml for --explain, as given to snakemake.
+        as_json: Print JSON.
+
+    Raises:
+        InputError: When there are no results, or Snakemake cannot tell.
+    """
+    if explain is not None:
+        print(reasons(explain, configfile or []))
+        return
+    graph = Graph(results)
+    found = list(findings(graph))
+    files = sum(len(job.outputs) for job in graph.jobs)
+    absent = [path for path in graph.sources(graph.jobs) if not path.is_file()]
+    if as_json:
+        rows = [finding._asdict() for finding in found]
+        facts = {"jobs": len(graph.jobs), "files": files, "sources_not_here": len(absent)}
+        print(json.dumps(facts | {"findings": rows}, indent=2))
+    else:
+        for line in _lines(found):
+            Console(highlight=False, soft_wrap=True).print(line)
+        if absent:
+            print(f"{len(absent)} sources outside of the results are not here to be rehashed")
+        print(f"{len(graph.jobs)} jobs, {files} files: {_verdict(found)}")
+    if found:
+        raise SystemExit(1)
+
+
+def _verdict(found: list[Finding]) -> str:
+    if not found:
+        return "all as it was written"
+    return f"{len(found)} finding{'s' * (len(found) > 1)}"
+
+
+def _lines(found: list[Finding]) -> Iterator[str]:
+    by: dict[str, list[Finding]] = defaultdict(list)
+    for finding in found:
+        by[finding.kind].append(finding)
+    for kind in KINDS:
+        if by[kind]:
+            yield f"[bold]{KINDS[kind]}[/]"
+            yield from (f"  {escape(each.path)}: {escape(each.reason)}" for each in by[kind])
+
+
+def findings(graph: Graph) -> Iterator[Finding]:
+    """Yield what is not as it should be, kind by kind."""
+    for path, reason in graph.damaged.items():
+        yield Finding("damaged", graph.shown(path), reason)
+    yield from _content(graph)
+    yield from _inputs(graph)
+    yield from _code(graph)
+    yield from _settings(graph)
+    yield from _unknown(graph)
+
+
+def _content(graph: Graph) -> Iterator[Finding]:
+    """Yield what is missing, or has another content than when it was written or read."""
+    expected = dict(graph.sources(graph.jobs))
+    for job in graph.jobs:
+        expected |= {path: file for path, file in job.outputs.items() if graph.maker[path] is job}
+    for path, file in track(sorted(expected.items()), "verify: files", len(expected)):
+        name = graph.shown(path)
+        if not path.is_file():
+            # Sources need not be kept, or come along with a copy of the results.
+            if path in graph.maker:
+                yield Finding("missing", name, f"written by {graph.maker[path].name}")
+        elif (size := path.stat().st_size) != file.bytes:
+            yield Finding("changed", name, f"{size} bytes, expected {file.bytes}")
+        elif (found := sha256(path)) != file.sha256:
+            yield Finding("changed", name, f"SHA-256 {found[:12]}…, expected {file.sha256[:12]}…")
+
+
+def _inputs(graph: Graph) -> Iterator[Finding]:
+    """Yield files whose job read another version of a file than the one that was written last."""
+    for job in graph.jobs:
+        others = [
+            graph.shown(path)
+            for path, file in job.inputs.items()
+            if path in graph.maker and graph.maker[path].outputs[path].sha256 != file.sha256
+        ]
+        if others:
+            for path in _own(graph, job):
+                yield Finding("stale", graph.shown(path), f"{_some(others)} is newer")
+
+
+def _own(graph: Graph, job: Job) -> list[Path]:
+    """Return the files of a job that no later job has written."""
+    return [path for path in job.outputs if graph.maker[path] is job]
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} others"
+
+
+def _code(graph: Graph) -> Iterator[Finding]:
+    """Yield files whose stage has other source code here than it ran."""
+
+    @cache
+    def now(module: str) -> str | None:
+        path = source_of(module)
+        return sha256(path) if path.is_file() else None
+
+    for job in graph.jobs:
+        changed = [name for name, then in job.made.modules.items() if now(name) != then]
+        if changed:
+            for path in _own(graph, job):
+                yield Finding("code", graph.shown(path), f"{_some(changed)} has changed")
+
+
+def _settings(graph: Graph) -> Iterator[Finding]:
+    """Yield what was made with other settings, or what the configuration does not ask for."""
+    path = graph.results / "config.yaml"
+    if not path.is_file():
+        return
+    try:
+        config = configuration.validate(yaml.safe_load(path.read_text()), str(path))
+    except (InputError, yaml.YAMLError):  # edited by hand: said of the file itself
+        return
+    for job in graph.jobs:
+        others = list(_other_settings(job, config))
+        for output in _own(graph, job) if others else []:
+            yield Finding("config", graph.shown(output), "; ".join(others))
+    wanted = _wanted(config)
+    for output in graph.maker:
+        if not output.is_relative_to(graph.results) or not output.is_file():
+            continue
+        folder, *rest = output.relative_to(graph.results).parts
+        if folder in wanted and rest:
+            name = rest[0].split(".")[0]
+            if name not in wanted[folder] and len(rest) >= (2 if folder == "tables" else 1):
+                yield Finding("orphan", graph.shown(output), f"{name} is in no study or section")
+
+
+def _other_settings(job: Job, config: Config) -> Iterator[str]:
+    """Yield the settings in which a job differs from a configuration."""
+    for section in SECTIONS.get(job.made.command, ()):
+        values: BaseModel = getattr(config, section)
+        for key, value in values.model_dump(mode="json").items():
+            # An option may take the name of a key for files: crawl.archives, say.
+            if key in ("archives", "laws", "file", "blocklist", "parts", "shards"):
+                continue
+            # An option that is not given is one of no entries.
+            if key in job.made.parameters and job.made.parameters[key] not in (
+                value,
+                value or None,
+            ):
+                yield (
+                    f"{section}.{key} = {job.made.parameters[key]}, the configuration has {value}"
+                )
+
+
+def _wanted(config: Config) -> dict[str, set[str]]:
+    """Return, by folder of the results, the names that a configuration asks for."""
+    shards = {str(shard) for shard in range(config.links.shards)}
+    return {
+        "runs": set(grid.runs(config)),
+        "fits": set(config.fits.laws),
+        "figures": set(drawable(list(config.studies), config.fits.laws)),
+        "tables": set(config.studies),
+        "corpora": set(config.corpora),
+        "documents": shards,
+        "plan": {"runs", "plan", *config.studies},
+    }
+
+
+def _unknown(graph: Graph) -> Iterator[Finding]:
+    """Yield the files among the results that no job has written or read."""
+    named = set(graph.maker) | set(graph.readers)
+    for path in sorted(graph.results.rglob("*")):
+        parts = path.relative_to(graph.results).parts
+        if path.is_file() and path not in named and not UNTOLD.intersection(parts):
+            if any(part.startswith(".") for part in parts) or path.suffix == ".lock":
+                continue
+            if "checkpoints" in parts:
+                continue
+            yield Finding("unknown", graph.shown(path), "no manifest names it")
+
+
+def reasons(path: Path, configfiles: list[Path]) -> str:
+    """Return why Snakemake would make a file anew, by a dry run.
+
+    Raises:
+        InputError: It cannot tell: no Snakefile here, or no rule makes the file.
+    """
+    words = ["snakemake", "--dry-run", "--quiet", "host"]
+    if configfiles:
+        words += ["--configfile", *map(str, configfiles)]
+    try:
+        done = subprocess.run(
+            [*words, "--", str(path)], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise InputError("snakemake: no such command; install the project's packages") from None
+    output = done.stdout + done.stderr
+    if done.returncode:
+        said = [line for line in output.splitlines() if line.strip()]
+        raise InputError(f"{shlex.join([*words, str(path)])}: {' '.join(said[-3:])}")
+    lines = []
+    rule = ""
+    for line in output.splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word in ("rule", "localrule"):
+            rule = rest.rstrip(":")
+        elif word == "output:":
+            made = rest.split(",")[0]
+        elif word == "reason:":
+            lines.append(f"{made}: {rest} (rule {rule})")
+    return "\n".join(dict.fromkeys(lines)) or f"{path}: Snakemake would not make it anew"

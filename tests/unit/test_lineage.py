@@ -1,0 +1,220 @@
+"""Manifests, and what is told from them, on results made by commands given by hand."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import synthetic_runs
+from synthetic_runs import TOKENS, joint
+
+from scaling_laws import cli
+from scaling_laws.lineage import code, manifest
+from scaling_laws.lineage.graph import Graph
+
+
+def run(*words, code=0):
+    """Give a command, as from a shell in the current folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["scaling-laws", *map(str, words)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert (end.code or 0) == code, end.code
+        else:
+            assert code == 0
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project with a fit, a judgement and a figure, each with its manifest."""
+    project = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        tables = synthetic_runs.model_size(
+            Path("results/tables/model_size"), lambda N: joint(N, TOKENS)
+        )
+        fit = "results/fits/L_N.json"
+        lineage = "results/{}/lineage/{}.json".format
+        run("fit", "L_N", tables, "--json", fit, "--bootstrap", 20,
+            "--lineage", lineage("fits", "L_N"), "--rule", "fit")  # fmt: skip
+        run("held-out", f"L_N={tables}", "--output", "results/tables/held_out.csv",
+            "--bootstrap", 20, "--lineage", lineage("tables", "held_out"))  # fmt: skip
+        run("figure", "held_out", "results", "--studies=model_size", "--laws=L_N",
+            "--lineage", lineage("figures", "held_out"))  # fmt: skip
+    return project
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch):
+    """A copy of it in another place, that a test may change."""
+    copy = shutil.copytree(made, tmp_path / "elsewhere")
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def test_a_manifest_names_files_parameters_code_and_machine(project):
+    said = read("results/fits/lineage/L_N.json")
+    (table,) = said["inputs"]
+    source = Path("results/tables/model_size/runs.parquet")
+    assert table["path"] == "../../tables/model_size/runs.parquet"
+    assert table["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert table["bytes"] == source.stat().st_size
+    assert [file["path"] for file in said["outputs"]] == ["../L_N.json"]
+    assert (said["rule"], said["command"]) == ("fit", "fit")
+    assert said["parameters"]["bootstrap"] == 20
+    assert said["parameters"]["starts"] == 64  # a default is a parameter, too
+    assert said["seed"] == 0
+    assert said["call"].startswith("scaling-laws fit L_N results/tables/model_size --json")
+    assert "scaling_laws.laws.minimise" in said["modules"]
+    assert not {"scaling_laws.cli", "scaling_laws.figures"} & set(said["modules"])
+    assert said["packages"]["scipy"]
+    assert said["started"] <= said["ended"]
+    assert said["peak_memory"] > 50e6
+    assert said["host"]["cores"] >= 1
+    assert said["statistics"]["points"] > 4
+
+
+def test_a_command_that_fails_leaves_no_manifest(project):
+    run("fit", "L_N", "nowhere", "--json", "x.json", "--lineage", "lineage/x.json", code=2)
+    assert not Path("lineage/x.json").exists()
+
+
+def test_a_large_file_is_not_hashed_again_unless_it_has_changed(project, monkeypatch):
+    fit = (project / "results/fits/L_N.json").resolve()
+    monkeypatch.setattr(manifest, "sha256", lambda path: "hashed")
+    os.utime(fit)
+    assert manifest.Hashes(project).file(fit).sha256 == "hashed"
+    said = read("results/fits/lineage/L_N.json")
+    said["outputs"][0]["modified"] = fit.stat().st_mtime_ns
+    Path("results/fits/lineage/L_N.json").write_text(json.dumps(said))
+    manifest.manifests_in.cache_clear()
+    assert manifest.Hashes(project).file(fit).sha256 == said["outputs"][0]["sha256"]
+    manifest.manifests_in.cache_clear()
+
+
+def test_modules_of_a_stage_are_what_importing_it_runs():
+    names = code.closure("corpus.dedup.dedup")
+    assert {"scaling_laws.corpus", "scaling_laws.corpus.dedup", "scaling_laws.tables"} <= names
+    assert not any("training" in name or "laws.laws" in name for name in names)
+
+
+def test_a_figure_is_traced_to_its_sources(project, capsys):
+    run("trace", "results/figures/held_out.svg")
+    told = capsys.readouterr().out
+    assert told.index("figure held_out") < told.index("held-out") < told.index("source")
+    assert "results/tables/model_size/runs.parquet" in told
+    run("trace", "results/figures/held_out.svg", "--as-json")
+    answer = json.loads(capsys.readouterr().out)
+    assert [job["command"] for job in answer["jobs"]] == ["figure", "held-out"]
+    assert "results/tables/model_size/runs.parquet" in answer["sources"]
+
+
+def test_a_constant_of_a_fit_is_traced(project, capsys):
+    run("trace", "results/fits/L_N.json:alpha_N")
+    told = capsys.readouterr().out
+    value = read("results/fits/L_N.json")["parameters"]["alpha_N"]["value"]
+    assert f"alpha_N = {value:.4g} (" in told
+    run("trace", "results/fits/L_N.json:beta", code=2)
+
+
+def test_what_came_of_a_table_is_told_forward(project, capsys):
+    run("trace", "results/tables/model_size/runs.parquet", "--forward")
+    told = capsys.readouterr().out
+    assert "fit L_N" in told and "held-out held_out" in told and "figure held_out" in told
+    run("trace", "results/report.html", code=2)
+
+
+def findings(capsys, code):
+    capsys.readouterr()
+    run("verify", "results", "--as-json", code=code)
+    return {
+        (found["kind"], found["path"]) for found in json.loads(capsys.readouterr().out)["findings"]
+    }
+
+
+STUDY = {
+    ("unknown", f"results/tables/model_size/{name}.parquet") for name in ("curves", "evaluations")
+}
+
+
+def test_untouched_results_verify_wherever_they_are(project, capsys):
+    assert findings(capsys, 1) == STUDY  # the tables that no job has written or read
+    shutil.rmtree(".snakemake", ignore_errors=True)
+    shutil.move("results", "moved")
+    run("verify", "moved", code=1)
+    told = capsys.readouterr().out
+    assert "3 jobs" in told and f"{len(STUDY)} findings" in told
+
+
+def test_each_fault_is_named_and_only_it(project, capsys, monkeypatch):
+    fit = Path("results/fits/L_N.json")
+    fit.write_text(fit.read_text().replace('"law": "L_N"', '"law": "L_M"'))
+    assert findings(capsys, 1) == STUDY | {("changed", str(fit))}
+    Path("results/tables/held_out.csv").unlink()
+    Path("results/notes.txt").write_text("mine")
+    assert findings(capsys, 1) == STUDY | {
+        ("changed", str(fit)),
+        ("missing", "results/tables/held_out.csv"),
+        ("unknown", "results/notes.txt"),
+    }
+    Path("results/fits/lineage/L_N.json").write_text('{"lineage": 1}')
+    assert ("damaged", "results/fits/lineage/L_N.json") in findings(capsys, 1)
+
+
+def test_a_changed_source_is_named(project, capsys):
+    table = Path("results/tables/model_size/runs.parquet")
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    assert findings(capsys, 1) == STUDY | {("changed", str(table))}
+
+
+def test_older_code_is_named(project, capsys, monkeypatch, tmp_path):
+    package = tmp_path / "scaling_laws"
+    shutil.copytree(code.PACKAGE, package)
+    source = package / "laws/judge.py"
+    source.write_text(source.read_text() + "\n# an edit\n")
+    monkeypatch.setattr(code, "PACKAGE", package)
+    # fit does not run what judges; the figure reads its table only.
+    assert findings(capsys, 1) == STUDY | {("code", "results/tables/held_out.csv")}
+
+
+def test_what_a_later_job_outdated_is_named(project, capsys):
+    Path("results/tables/held_out.csv").unlink()
+    run("held-out", "L_N=results/tables/model_size", "--output", "results/tables/held_out.csv",
+        "--bootstrap", 30, "--lineage", "results/tables/lineage/held_out.json")  # fmt: skip
+    pictures = {
+        ("stale", f"results/figures/held_out.{end}") for end in ("svg", "png", "csv", "json")
+    }
+    assert findings(capsys, 1) == STUDY | pictures
+
+
+def test_other_settings_and_a_former_grid_are_named(project, capsys):
+    synthetic_runs.configure(project / "results", ["model_size"], ["L_N"])
+    config = {("unknown", "results/config.yaml")}
+    found = findings(capsys, 1) - STUDY - config
+    # The fits were given 20 replicates, the configuration has its default.
+    assert found == {("config", "results/fits/L_N.json"), ("config", "results/tables/held_out.csv")}
+    synthetic_runs.configure(project / "results", ["data_size"], ["L_D"])
+    found = findings(capsys, 1)
+    assert ("orphan", "results/fits/L_N.json") in found
+
+
+def test_a_folder_without_manifests_is_refused(tmp_path, capsys):
+    for words in (["verify", tmp_path], ["verify", tmp_path / "no"], ["trace", tmp_path]):
+        run(*words, code=2)
+    assert "no manifest" in capsys.readouterr().err
+
+
+def test_jobs_are_joined_by_files_alone(project):
+    graph = Graph(Path("results"))
+    (judged,) = [job for job in graph.jobs if job.name == "held-out"]
+    assert {job.name for job in graph.downstream([judged])} == {"held-out", "figure"}
+    assert {job.name for job in graph.upstream([judged])} == {"held-out"}

@@ -1,0 +1,175 @@
+"""What the manifests of a whole workflow tell, in a copy without Snakemake's own records."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from running import RESULTS, snakemake
+
+
+def scaling_laws(folder, *words, code=0):
+    """Give a command in a copy of the repository, on that copy's own code."""
+    done = subprocess.run(
+        ["scaling-laws", *map(str, words)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def told(folder, *words):
+    words = (*words, "--results", RESULTS)
+    return json.loads(scaling_laws(folder, "trace", *words, "--as-json"))
+
+
+def findings(folder, results=RESULTS, code=1):
+    output = scaling_laws(folder, "verify", results, "--as-json", code=code)
+    found = json.loads(output)["findings"]
+    return {(each["kind"], each["path"].removeprefix(f"{results}/")) for each in found}
+
+
+def test_no_job_reads_what_its_rule_does_not_name(finished):
+    rows = [line.split("\t") for line in snakemake(finished, "--detailed-summary").splitlines()]
+    start = next(place for place, row in enumerate(rows) if row[0] == "output_file")
+    columns = rows[start]
+    declared, rules = {}, {}
+    for row in rows[start + 1 :]:
+        if len(row) == len(columns):
+            named = dict(zip(columns, row, strict=True))
+            declared[named["output_file"]] = set(named["input-file(s)"].split(","))
+            rules[named["output_file"]] = named["rule"]
+    jobs = told(finished, f"{RESULTS}/report.html")["jobs"]
+    assert len({job["rule"] for job in jobs}) >= 25
+    undeclared = {}
+    for job in jobs:
+        first = job["outputs"][0]["path"]
+        if first not in declared:  # a file in a folder that is the output
+            continue
+        assert job["rule"] == rules[first]
+        read = {file["path"] for file in job["inputs"] if file["path"].startswith(RESULTS)}
+        # The snapshots of a run are named as a folder.
+        read = {path for path in read if "/snapshots/" not in path}
+        if read - declared[first]:
+            undeclared[job["rule"]] = read - declared[first]
+    assert undeclared == {}
+
+
+def test_a_figure_leads_to_the_dumps_and_counts_its_pages(finished):
+    answer = told(finished, f"{RESULTS}/figures/fig01.svg")
+    rules = {job["rule"] for job in answer["jobs"]}
+    assert rules >= {"figure", "fit", "collect_study", "train", "encode", "crawl", "links"}
+    outcomes = pd.concat(map(pd.read_parquet, (finished / RESULTS / "crawl").glob("*.parquet")))
+    assert answer["totals"]["pages"] == (outcomes["outcome"] == "ok").sum()
+    assert any("resources/packages" in path for path in answer["sources"])
+    tree = scaling_laws(finished, "trace", f"{RESULTS}/figures/fig01.svg")
+    assert "Dumps: RS_2017-11, RS_2018-03" in tree and "pages" in tree
+    assert len(tree.splitlines()) < 60  # of hundreds of jobs
+    onward = told(finished, f"{RESULTS}/sample/RS_2018-03.zst", "--forward")
+    assert {"links", "train", "report"} <= {job["rule"] for job in onward["jobs"]}
+
+
+def of(finished, name):
+    return pd.concat(map(pd.read_parquet, sorted((finished / RESULTS).glob(name))))
+
+
+def test_each_page_has_its_story(finished):
+    crawl = of(finished, "crawl/*.parquet").set_index("url_id")
+    table = of(finished, "tokens/train.documents.parquet").set_index("doc_id")
+    order = np.arange(len(table))
+    np.random.default_rng(0).shuffle(order)
+    first = table.index[order[0]]  # in the subset of every run
+    page = of(finished, "corpus/train.parquet").set_index("doc_id", drop=False).loc[first]
+    story = told(finished, "--url", page["url"])
+    assert story["fetch"]["outcome"] == "ok" and story["split"] == "train"
+    assert story["submissions"] and story["document"]["doc_id"] == page["doc_id"]
+    assert story["ends"] == "Its text is in the train split."
+    place = story["tokens"]
+    assert (place["offset"], place["tokens"]) == tuple(table.loc[first, ["offset", "tokens"]])
+    assert place["file"] == f"{RESULTS}/tokens/train.bin"
+    times = {row["run"]: row["times"] for row in story["runs"]}
+    runs = of(finished, "tables/runs.parquet").set_index("run")
+    assert set(times) == set(runs.index)
+    # A run over few tokens passes over them often.
+    expected = runs["tokens"] / runs["D"]
+    assert all(abs(times[run] - expected[run]) < 1 for run in runs.index)
+    assert told(finished, "--document", page["doc_id"])["tokens"] == place
+
+    pairs = of(finished, "corpus/duplicates.parquet")
+    documents = of(finished, "documents/*[0-9].parquet").set_index("doc_id")
+    near = pairs[pairs["kind"] == "near"].iloc[0]
+    story = told(finished, "--url", documents.loc[[near["doc_id"]]].iloc[0]["url"])
+    assert story["duplicate"]["of"] == near["kept_doc_id"] and story["split"] is None
+    assert "dropped as a near duplicate" in story["ends"]
+
+    rejected = of(finished, "documents/*.rejected.parquet").iloc[0]
+    story = told(finished, "--url", rejected["url"])
+    assert story["rejected"] == rejected["reason"] and rejected["reason"] in story["ends"]
+
+    for outcome, detail in (("http_error", "HTTP 404"), ("robots", "")):
+        failed = crawl[
+            (crawl["outcome"] == outcome) & crawl["detail"].fillna("").str.contains(detail)
+        ]
+        story = told(finished, "--url", failed.iloc[0]["url"])
+        assert story["fetch"]["outcome"] == outcome and outcome in story["ends"]
+        assert story["document"] is None and story["runs"] == []
+
+    poor = of(finished, "links/rejected.parquet").query("reason == 'score'").iloc[0]
+    assert "score" in told(finished, "--url", poor["url"])["ends"]
+    scaling_laws(
+        finished, "trace", "--url", "http://nowhere.example/", "--results", RESULTS, code=2
+    )
+
+
+def test_verify_finds_each_fault_and_only_it_wherever_the_results_are(finished, copy):
+    assert findings(finished, code=0) == set()
+    results = copy / RESULTS
+    tokens = results / "tokens/test.bin"
+    content = bytearray(tokens.read_bytes())
+    content[100] ^= 1
+    tokens.write_bytes(content)
+    fit = results / "fits/L_N.json"
+    fit.write_text(fit.read_text().replace("alpha_N", "alpha_M"))
+    (results / "figures/fig02.png").unlink()
+    source = copy / "src/scaling_laws/figures/fig03.py"
+    source.write_text(source.read_text() + "\n# an edit\n")
+    expected = {
+        ("changed", "tokens/test.bin"),
+        ("changed", "fits/L_N.json"),
+        ("missing", "figures/fig02.png"),
+        *(("code", f"figures/fig03.{end}") for end in ("svg", "png", "csv", "json")),
+    }
+    assert findings(copy) == expected
+    shutil.rmtree(copy / ".snakemake")
+    (copy / "elsewhere").mkdir()
+    shutil.move(results, copy / "elsewhere/moved")
+    assert {
+        (kind, path.removeprefix("moved/")) for kind, path in findings(copy, "elsewhere/moved")
+    } == expected
+
+
+def test_verify_explains_as_snakemake_would(copy):
+    config = ("--configfile", "config/ci.yaml")
+    fit = f"{RESULTS}/fits/L_N.json"
+    said = scaling_laws(copy, "verify", "--explain", fit, *config)
+    assert "would not make it anew" in said
+    (copy / fit).unlink()
+    said = scaling_laws(copy, "verify", "--explain", fit, *config)
+    assert "Missing output files" in said and "rule fit" in said
+
+
+@pytest.mark.parametrize("name", ["crawl", "encode", "train", "figure"])
+def test_a_job_tells_how_it_ran(finished, name):
+    jobs = told(finished, f"{RESULTS}/report.html")["jobs"]
+    job = next(job for job in jobs if job["rule"] == name)
+    assert job["peak_memory"] > 20e6 and job["started"] <= job["ended"]
+    assert job["call"].startswith(f"scaling-laws {job['command']} ")
+    assert job["packages"]["python"] and job["host"]["processor"]
+    assert (job["training_version"] is not None) == (name == "train")
+    assert ("torch" in job["packages"]) == (name == "train")
