@@ -9,7 +9,7 @@ from running import RESULTS, snakemake
 def test_the_number_of_shards_changes_no_byte_of_corpus_and_tokens(finished, copy, shards):
     snakemake(copy, "--config", f"links={{shards: {shards}}}", "--", "tokens")
     for folder in ("corpus", "corpora", "tokens"):
-        files = sorted((finished / RESULTS / folder).iterdir())
+        files = [path for path in (finished / RESULTS / folder).iterdir() if path.is_file()]
         assert len(files) >= 5
         for path in files:
             assert (copy / RESULTS / folder / path.name).read_bytes() == path.read_bytes(), path

@@ -101,7 +101,10 @@ def verify(
     graph = Graph(results)
     found = list(findings(graph))
     files = sum(len(job.outputs) for job in graph.jobs)
-    absent = [path for path in graph.sources(graph.jobs) if not path.is_file()]
+    outside = {*graph.sources(graph.jobs), *graph.maker}
+    absent = [
+        path for path in outside if not path.is_relative_to(graph.results) and not path.is_file()
+    ]
     if as_json:
         rows = [finding._asdict() for finding in found]
         facts = {"jobs": len(graph.jobs), "files": files, "sources_not_here": len(absent)}
@@ -151,8 +154,8 @@ def _content(graph: Graph) -> Iterator[Finding]:
     for path, file in track(sorted(expected.items()), "verify: files", len(expected)):
         name = graph.shown(path)
         if not path.is_file():
-            # Sources need not be kept, or come along with a copy of the results.
-            if path in graph.maker:
+            # What is outside need not be kept, or come along with a copy of the results.
+            if path in graph.maker and path.is_relative_to(graph.results):
                 yield Finding("missing", name, f"written by {graph.maker[path].name}")
         elif (size := path.stat().st_size) != file.bytes:
             yield Finding("changed", name, f"{size} bytes, expected {file.bytes}")
@@ -286,13 +289,11 @@ def reasons(path: Path, configfiles: list[Path]) -> str:
         said = [line for line in output.splitlines() if line.strip()]
         raise InputError(f"{shlex.join([*words, str(path)])}: {' '.join(said[-3:])}")
     lines = []
-    rule = ""
+    job = ""
     for line in output.splitlines():
-        word, _, rest = line.strip().partition(" ")
-        if word in ("rule", "localrule"):
-            rule = rest.rstrip(":")
-        elif word == "output:":
-            made = rest.split(",")[0]
-        elif word == "reason:":
-            lines.append(f"{made}: {rest} (rule {rule})")
+        word, _, rest = line.strip().partition(": ")
+        if word.startswith("Job "):
+            job = rest
+        elif word == "Reason":
+            lines.append(f"{job}: {rest}")
     return "\n".join(dict.fromkeys(lines)) or f"{path}: Snakemake would not make it anew"
