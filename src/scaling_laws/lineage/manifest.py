@@ -127,6 +127,8 @@ def write(
     """
     values = {name: _plain(value) for name, value in parameters.items()}
     spec: dict[str, Any] = values.get("spec") or {}
+    # A figure's module is imported by its name, which no import statement shows.
+    by_name = [f"figures.{values['name']}"] if command == "figure" else []
     known = Hashes(path.parent)
     content = Manifest(
         rule=rule,
@@ -140,7 +142,7 @@ def write(
             if not file.name.startswith(".")  # what an interrupted job goes on from
         ],
         statistics=_plain(statistics) if isinstance(statistics, dict) else {},
-        modules=code_of(module),
+        modules=code_of(module, *by_name),
         training_version=spec.get("training_version"),
         commit=(repository := commit())[0],
         clean=repository[1],
