@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from scaling_laws import ledger
-from scaling_laws.config import Config, allowed
+from scaling_laws.config import SECTIONS, Config, allowed
 from scaling_laws.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,27 +76,6 @@ COMMANDS = {
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
 }
 
-# command: the sections of the configuration whose bounds hold for its options, too
-BOUNDS = {
-    "links": ("links",),
-    "merge-links": ("links",),
-    "crawl": ("crawl",),
-    "extract": ("extract",),
-    "signatures": ("dedup",),
-    "buckets": ("dedup",),
-    "clusters": ("dedup", "split"),
-    "split": ("dedup", "decontaminate"),
-    "corpus": ("extract", "decontaminate"),
-    "tokenizer": ("tokenizer",),
-    "encode": ("tokenizer",),
-    "calibrate": ("training",),
-    "train": ("training",),
-    "evaluate": ("evaluation",),
-    "fit": ("fits",),
-    "judge": ("fits",),
-    "held-out": ("fits",),
-    "conventions": ("fits",),
-}
 # Commands that print, or tell of results, and so leave no manifest.
 TELLING = (
     "identities",
@@ -257,7 +236,7 @@ def check_bounds(name: str, values: Mapping[str, Any]) -> None:
         if values.get(key) is not None and values[key] < least:
             raise InputError(f"{_flag(key)} {values[key]}: expected {least} or more")
     fields: dict[str, Any] = {}
-    for section in BOUNDS.get(name, ()):
+    for section in SECTIONS.get(name, ()):
         model = type(Config.model_fields[section].default)
         fields |= {key: (field.annotation, field) for key, field in model.model_fields.items()}
     given = {

@@ -629,6 +629,30 @@ class Config(Section):
         return self
 
 
+# command: the sections of the configuration whose keys are its options, too
+SECTIONS = {
+    "sample": ("sample",),
+    "links": ("links",),
+    "merge-links": ("links",),
+    "crawl": ("crawl",),
+    "extract": ("extract",),
+    "signatures": ("dedup",),
+    "buckets": ("dedup",),
+    "clusters": ("dedup", "split"),
+    "split": ("dedup", "decontaminate"),
+    "corpus": ("extract", "decontaminate"),
+    "tokenizer": ("tokenizer",),
+    "encode": ("tokenizer",),
+    "calibrate": ("training",),
+    "train": ("training",),
+    "evaluate": ("evaluation",),
+    "fit": ("fits",),
+    "judge": ("fits",),
+    "held-out": ("fits",),
+    "conventions": ("fits",),
+}
+
+
 def load(files: Sequence[Path]) -> Config:
     """Return the configuration of `config.yaml` here with overlays, merged as Snakemake does.
 

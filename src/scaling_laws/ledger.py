@@ -6,24 +6,31 @@ through `output.atomic`. So a manifest tells what a job did, not what it was exp
 
 from __future__ import annotations
 
-from os.path import abspath
+from os.path import normpath
 from pathlib import Path
 
-# Absolute paths, in the order of their first mention; links are not followed, because a path
-# names a file's place in the results, wherever its content lies.
+# By place, in the order of their first mention.
 _read: dict[Path, None] = {}
 _written: dict[Path, None] = {}
 
 
+def place(path: Path) -> Path:
+    """Return a path as absolute and without dots.
+
+    Links are not followed: a path names a file's place in the results, wherever its content lies.
+    """
+    return Path(normpath(path.absolute()))
+
+
 def reading(path: Path) -> Path:
     """Note that a file, or every file in a folder, is read, and return its path."""
-    _read[Path(abspath(path))] = None  # noqa: PTH100
+    _read[place(path)] = None
     return path
 
 
 def written(path: Path) -> None:
     """Note that a file has been written."""
-    _written[Path(abspath(path))] = None  # noqa: PTH100
+    _written[place(path)] = None
 
 
 def files_read() -> list[Path]:

@@ -140,7 +140,8 @@ def findings(capsys, code):
 
 
 STUDY = {
-    ("unknown", f"results/tables/model_size/{name}.parquet") for name in ("curves", "evaluations")
+    ("unknown", f"results/tables/model_size/{name}.parquet")
+    for name in ("runs", "curves", "evaluations")
 }
 
 
@@ -205,6 +206,29 @@ def test_other_settings_and_a_former_grid_are_named(project, capsys):
     synthetic_runs.configure(project / "results", ["data_size"], ["L_D"])
     found = findings(capsys, 1)
     assert ("orphan", "results/fits/L_N.json") in found
+
+
+def test_a_lost_or_damaged_manifest_is_not_passed_over(project, capsys):
+    manifest = Path("results/tables/lineage/held_out.json")
+    manifest.unlink()
+    assert findings(capsys, 1) == STUDY | {("unknown", "results/tables/held_out.csv")}
+    for content in ("", "[]", '{"rule": "fit"}'):
+        manifest.write_text(content)
+        assert ("damaged", str(manifest)) in findings(capsys, 1)
+    run("trace", "results/figures/held_out.svg")
+    assert "1 manifests cannot be read" in capsys.readouterr().out
+    Path("results/tables/held_out.csv").unlink()
+    assert ("missing", "results/tables/held_out.csv") in findings(capsys, 1)
+
+
+def test_a_constant_without_an_end_is_traced(project, capsys):
+    fit = Path("results/fits/L_N.json")
+    content = json.loads(fit.read_text())
+    content["parameters"]["N_c"] |= {"value": None, "high": None}
+    fit.write_text(json.dumps(content))
+    run("trace", f"{fit}:N_c")
+    told = capsys.readouterr().out
+    assert "N_c = open (" in told and "to open)" in told
 
 
 def test_a_folder_without_manifests_is_refused(tmp_path, capsys):

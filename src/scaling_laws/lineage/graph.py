@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from os.path import normpath
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import place
 from scaling_laws.lineage.manifest import FOLDER, File, Manifest
 
 # The folders of the results, whatever the results folder itself is called.
@@ -69,7 +70,7 @@ class Graph:
         """
         if not results.is_dir():
             raise InputError(f"{results}: no such folder; expected one of results")
-        self.results = results.absolute()
+        self.results = place(results)
         self.damaged: dict[Path, str] = {}
         found = {job.path: job for job in self._read(self.results.rglob(f"{FOLDER}/*.json"))}
         if not found and not self.damaged:
@@ -89,16 +90,14 @@ class Graph:
 
     def _read(self, paths: Iterable[Path]) -> Iterator[Job]:
         for path in sorted(paths):
-            text = path.read_bytes()
-            # Exports lie in the same folder; a manifest begins with its version.
-            if not text.lstrip(b"{ \n").startswith(b'"lineage"'):
-                continue
             try:
-                yield Job(path, Manifest.model_validate_json(text))
+                yield Job(path, Manifest.model_validate_json(path.read_bytes()))
+            except OSError as error:
+                self.damaged[path] = str(error.strerror)
             except ValidationError as error:
                 fault = error.errors()[0]
-                place = ".".join(map(str, fault["loc"])) or "it"
-                self.damaged[path] = f"{place}: {fault['msg']}"
+                key = ".".join(map(str, fault["loc"])) or "it"
+                self.damaged[path] = f"{key}: {fault['msg']}"
 
     @cached_property
     def maker(self) -> dict[Path, Job]:
@@ -138,7 +137,9 @@ class Graph:
         """Return some jobs and all after them."""
         return self._reached(jobs, self.after)
 
-    def _reached(self, jobs, step) -> list[Job]:  # type: ignore[no-untyped-def]
+    def _reached(
+        self, jobs: Iterable[Job], step: Callable[[Iterable[Job]], list[Job]]
+    ) -> list[Job]:
         found: dict[Path, Job] = {}
         front = _distinct(jobs)
         while front:
@@ -167,9 +168,9 @@ def results_of(path: Path) -> Path:
     Raises:
         InputError: It lies in none that has manifests.
     """
-    place = path.absolute()
-    within = [folder.parent for folder in (place, *place.parents) if folder.name in STAGES]
-    results = within[0] if within else place if place.is_dir() else place.parent
+    here = place(path)
+    within = [folder.parent for folder in (here, *here.parents) if folder.name in STAGES]
+    results = within[0] if within else here if here.is_dir() else here.parent
     if not any(results.rglob(f"{FOLDER}/*.json")):
         raise InputError(
             f"{results}: no manifest ({FOLDER}/*.json) in it; the workflow leaves one a job, and "

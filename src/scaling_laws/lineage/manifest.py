@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
-from os.path import abspath, relpath
+from os.path import relpath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +71,6 @@ class Manifest(BaseModel):
         outputs: Files written.
         statistics: What the command counted.
         modules: SHA-256 of the source files of the stage: its module and all that it imports.
-        training_version: TRAINING_VERSION of a run; None for other jobs.
         commit: Commit of the repository that the code lies in; None outside of one.
         clean: Whether the code was as committed.
         packages: Versions of Python and of the packages that were loaded.
@@ -93,7 +92,6 @@ class Manifest(BaseModel):
     outputs: list[File]
     statistics: dict[str, Any]
     modules: dict[str, str]
-    training_version: int | None
     commit: str | None
     clean: bool | None
     packages: dict[str, str]
@@ -143,7 +141,6 @@ def write(
         ],
         statistics=_plain(statistics) if isinstance(statistics, dict) else {},
         modules=code_of(module, *by_name),
-        training_version=spec.get("training_version"),
         commit=(repository := commit())[0],
         clean=repository[1],
         packages=packages(),
@@ -162,7 +159,7 @@ class Hashes:
 
     def __init__(self, folder: Path) -> None:
         """Describe them with paths relative to `folder`."""
-        self._folder = Path(abspath(folder))  # noqa: PTH100 -- as in the ledger
+        self._folder = ledger.place(folder)
         self._here = Path.cwd()
 
     def file(self, path: Path, fresh: bool = False) -> File:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import place
 from scaling_laws.lineage import record
 from scaling_laws.lineage.graph import Graph, Job, results_of
 
@@ -54,8 +55,8 @@ def trace(
         story = record.story(graph, url=url, document=document)
         _print(story, as_json, lambda: record.tell(graph, story))
         return
-    place, _, parameter = str(path).partition(".json:")
-    path = Path(f"{place}.json") if parameter else path
+    stem, _, parameter = str(path).partition(".json:")
+    path = Path(f"{stem}.json") if parameter else path
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     graph = Graph(results or results_of(path))
@@ -67,26 +68,26 @@ def trace(
     _print(answer, as_json, lambda: _tell(graph, path, jobs, reached, answer, forward))
 
 
-def _print(answer: dict[str, Any], as_json: bool, tell: Callable[[], object]) -> None:
+def _print(answer: dict[str, Any], as_json: bool, tell: Callable[[], Iterable[object]]) -> None:
     if as_json:
         print(json.dumps(answer, indent=2, default=str))
     else:
         # A line of a tree is cut at the width, where a terminal would have wrapped it.
         console = Console(highlight=False, soft_wrap=True, width=WIDTH)
-        for part in tell():  # type: ignore[attr-defined]
+        for part in tell():
             console.print(part)
 
 
 def _jobs_of(graph: Graph, path: Path, forward: bool) -> list[Job]:
     """Return the jobs that wrote a file or what is in a folder; or those that read it."""
-    place = path.absolute()
-    files = [place] if place.is_file() else [f for f in graph.maker if f.is_relative_to(place)]
+    here = place(path)
+    files = [here] if here.is_file() else [f for f in graph.maker if f.is_relative_to(here)]
     makers = list({graph.maker[f].path: graph.maker[f] for f in files if f in graph.maker}.values())
     if forward:
-        found = [job for f in files or [place] for job in graph.readers.get(f, [])]
-        if place.is_dir() and not found:
+        found = [job for f in files or [here] for job in graph.readers.get(f, [])]
+        if here.is_dir() and not found:
             found = [
-                job for f, jobs in graph.readers.items() if f.is_relative_to(place) for job in jobs
+                job for f, jobs in graph.readers.items() if f.is_relative_to(here) for job in jobs
             ]
         makers = list({job.path: job for job in found}.values())
         if not makers and not any(f in graph.maker for f in files):
@@ -116,7 +117,7 @@ def _answer(
     graph: Graph, path: Path, jobs: Sequence[Job], reached: Sequence[Job], forward: bool
 ) -> dict[str, Any]:
     return {
-        "path": graph.shown(path.absolute()),
+        "path": graph.shown(place(path)),
         "direction": "forward" if forward else "back",
         "made_by" if not forward else "read_by": [graph.shown(job.path) for job in jobs],
         "jobs": [_of_job(graph, job) for job in reached],
@@ -129,8 +130,8 @@ def _of_job(graph: Graph, job: Job) -> dict[str, Any]:
     content = job.made.model_dump(mode="json")
     for key, files in (("inputs", job.inputs), ("outputs", job.outputs)):
         content[key] = [
-            file.model_dump(mode="json") | {"path": graph.shown(place)}
-            for place, file in files.items()
+            file.model_dump(mode="json") | {"path": graph.shown(where)}
+            for where, file in files.items()
         ]
     return {"manifest": graph.shown(job.path)} | content
 
@@ -171,8 +172,10 @@ def _tell(
 ) -> Iterable[object]:
     head = escape(answer["path"])
     if found := answer.get("parameter"):
-        ends = "" if found["low"] is None else f" ({found['low']:.4g} to {found['high']:.4g})"
-        head += escape(f": {found['name']} = {found['value']:.4g}{ends}")
+        numbers = [found[key] for key in ("value", "low", "high")]
+        # A scale has no upper end when its exponent comes near zero.
+        value, low, high = ("open" if each is None else f"{each:.4g}" for each in numbers)
+        head += escape(f": {found['name']} = {value} ({low} to {high})")
     tree = Tree(f"[bold]{head}[/]")
     if forward and not jobs:
         tree.add("no job has read it")
@@ -184,6 +187,8 @@ def _tell(
         dumps = [job.subject for job in reached if job.made.command == "links"]
         if dumps:
             yield f"Dumps: {', '.join(map(escape, dumps))}"
+        if graph.damaged:
+            yield f"{len(graph.damaged)} manifests cannot be read; `scaling-laws verify` names them"
         yield f"Sources: {_files(graph, list(sources))}, {_size(size)}"
     counts = ", ".join(f"{count:,} {name}" for name, count in answer["totals"].items())
     if counts:
@@ -204,9 +209,8 @@ def _grow(
         groups[job.name].append(job)
     for name, group in groups.items():
         known = all(job.path in seen for job in group)
-        # The configuration of the figures, say, is told of once.
         label = f"[cyan]{escape(name)}[/] {escape(_names([job.subject for job in group]))}"
-        if known:
+        if known:  # what several need is told of once
             tree.add(f"{label} [dim](above)[/]")
             continue
         seen |= {job.path for job in group}

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from scaling_laws import config as configuration
-from scaling_laws.config import Config
+from scaling_laws.config import SECTIONS, Config
 from scaling_laws.errors import InputError
 from scaling_laws.figures import drawable
 from scaling_laws.lineage.code import sha256, source_of
@@ -28,23 +28,10 @@ from scaling_laws.studies import grid
 
 # What Snakemake and an interrupted job leave among the results is nobody's output.
 UNTOLD = {"logs", "benchmarks", FOLDER}
-# Commands whose parameters are keys of these sections of the configuration.
-SECTIONS = {
-    "links": ("links",),
-    "merge-links": ("links",),
-    "crawl": ("crawl",),
-    "extract": ("extract",),
-    "signatures": ("dedup",),
-    "clusters": ("dedup", "split"),
-    "split": ("dedup", "decontaminate"),
-    "corpus": ("decontaminate",),
-    "tokenizer": ("tokenizer",),
-    "encode": ("tokenizer",),
-    "evaluate": ("evaluation",),
-    "fit": ("fits",),
-    "held-out": ("fits",),
-    "conventions": ("fits",),
-    "sample": ("sample",),
+# Options that have the name of a key and not its meaning, or change no result.
+OTHERWISE = {
+    *("archives", "laws", "file", "blocklist", "parts", "shards"),
+    *("threads", "checkpoint_minutes"),
 }
 KINDS = {
     "damaged": "Manifests that cannot be read",
@@ -54,7 +41,7 @@ KINDS = {
     "code": "Made by older code",
     "config": "Made with other settings than the configuration",
     "orphan": "Of a former grid: the configuration does not name them",
-    "unknown": "Neither written nor read by a job that left a manifest",
+    "unknown": "Not written by any job that left a manifest",
 }
 
 
@@ -155,8 +142,14 @@ def _content(graph: Graph) -> Iterator[Finding]:
         name = graph.shown(path)
         if not path.is_file():
             # What is outside need not be kept, or come along with a copy of the results.
-            if path in graph.maker and path.is_relative_to(graph.results):
-                yield Finding("missing", name, f"written by {graph.maker[path].name}")
+            if path.is_relative_to(graph.results):
+                maker = graph.maker.get(path)
+                by = (
+                    f"written by {maker.name}"
+                    if maker
+                    else f"read by {graph.readers[path][0].name}"
+                )
+                yield Finding("missing", name, by)
         elif (size := path.stat().st_size) != file.bytes:
             yield Finding("changed", name, f"{size} bytes, expected {file.bytes}")
         elif (found := sha256(path)) != file.sha256:
@@ -229,8 +222,7 @@ def _other_settings(job: Job, config: Config) -> Iterator[str]:
     for section in SECTIONS.get(job.made.command, ()):
         values: BaseModel = getattr(config, section)
         for key, value in values.model_dump(mode="json").items():
-            # An option may take the name of a key for files: crawl.archives, say.
-            if key in ("archives", "laws", "file", "blocklist", "parts", "shards"):
+            if key in OTHERWISE:
                 continue
             # An option that is not given is one of no entries.
             if key in job.made.parameters and job.made.parameters[key] not in (
@@ -257,8 +249,8 @@ def _wanted(config: Config) -> dict[str, set[str]]:
 
 
 def _unknown(graph: Graph) -> Iterator[Finding]:
-    """Yield the files among the results that no job has written or read."""
-    named = set(graph.maker) | set(graph.readers)
+    """Yield the files among the results that no job has written."""
+    named = set(graph.maker)
     for path in sorted(graph.results.rglob("*")):
         parts = path.relative_to(graph.results).parts
         if path.is_file() and path not in named and not UNTOLD.intersection(parts):
@@ -266,7 +258,9 @@ def _unknown(graph: Graph) -> Iterator[Finding]:
                 continue
             if "checkpoints" in parts:
                 continue
-            yield Finding("unknown", graph.shown(path), "no manifest names it")
+            readers = graph.readers.get(path)
+            reason = f"read by {readers[0].name}" if readers else "no manifest names it"
+            yield Finding("unknown", graph.shown(path), reason)
 
 
 def reasons(path: Path, configfiles: list[Path]) -> str:

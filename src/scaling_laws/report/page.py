@@ -94,6 +94,7 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
             flow=_flow(results / "tables" / "flow.csv"),
             checklist=checklist(fits, runs, shown.config, held_out),
             config=config,
+            traced=[name for name in fits if _traced(results / "fits" / f"{name}.json")],
         )
     )
     with atomic(output) as partial:
@@ -131,7 +132,12 @@ def _figure(results: Path, name: str, shown: Contents) -> dict[str, Any]:
             words |= json.loads(reading(sidecar).read_text())
         except ValueError as error:
             raise InputError(f"{sidecar}: not JSON ({error})") from None
-    return found | words | {"svg": inline_svg(path)}
+    return found | words | {"svg": inline_svg(path), "traced": _traced(path)}
+
+
+def _traced(path: Path) -> bool:
+    """Tell whether a manifest says what made a file; a command by hand may have left none."""
+    return (path.parent / "lineage" / f"{path.stem}.json").is_file()
 
 
 def _trends(results: Path) -> dict[str, Claim]:
