@@ -28,11 +28,8 @@ from scaling_laws.studies import grid
 
 # What Snakemake and an interrupted job leave among the results is nobody's output.
 UNTOLD = {"logs", "benchmarks", FOLDER}
-# Options that have the name of a key and not its meaning, or change no result.
-OTHERWISE = {
-    *("archives", "laws", "file", "blocklist", "parts", "shards"),
-    *("threads", "checkpoint_minutes"),
-}
+# Options that have the name of a key and not its meaning.
+OTHERWISE = {"archives", "laws", "file", "blocklist", "parts", "shards"}
 KINDS = {
     "damaged": "Manifests that cannot be read",
     "changed": "Changed since they were written",
@@ -219,6 +216,8 @@ def _settings(graph: Graph) -> Iterator[Finding]:
 
 def _other_settings(job: Job, config: Config) -> Iterator[str]:
     """Yield the settings in which a job differs from a configuration."""
+    if job.made.command == "train":
+        return  # its settings are its study's, too, and name the run: see `_wanted`
     for section in SECTIONS.get(job.made.command, ()):
         values: BaseModel = getattr(config, section)
         for key, value in values.model_dump(mode="json").items():
