@@ -122,7 +122,7 @@ def write(folder, tables):
     ("change", "said"),
     [
         ({"N": [1000.0, None, 2.0, 3.0]}, r"runs\.parquet: row 2: N is empty"),
-        ({"N": ["a", "b", "c", "d"]}, r"runs\.parquet: column N holds 'a', expected numbers"),
+        ({"N": ["a", "b", "c", "d"]}, r"runs\.parquet: row 1: N is 'a'; expected a number of 0"),
         ({"outcome": ["diverged"] * 4}, r"runs\.parquet: every run diverged"),
     ],
 )

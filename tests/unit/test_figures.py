@@ -505,7 +505,7 @@ def test_figures_of_a_configuration_are_those_whose_studies_and_laws_are_on():
 def test_bad_inputs_are_named(everything: Path, tmp_path: Path):
     with pytest.raises(InputError, match="unknown figure 'fig99'; expected one of fig01"):
         figure("fig99", everything, output=tmp_path)
-    with pytest.raises(InputError, match=r"L_ND\.json: no such file; run `scaling-laws fit L_ND`"):
+    with pytest.raises(InputError, match=r"L_ND\.json: no such file; `scaling-laws fit"):
         folder = copy(everything, tmp_path)
         (folder / "fits/L_ND.json").unlink()
         figure("fig04", folder, laws="L_ND", output=tmp_path / "out")

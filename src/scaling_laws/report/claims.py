@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from scipy.stats import spearmanr
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import TooFewRunsError
 from scaling_laws.laws.batch import reach, scans_of
 from scaling_laws.tables import read_table
 
@@ -72,22 +72,19 @@ def read_tables(folder: Path) -> Tables:
     """Return the tables of a folder.
 
     Raises:
-        InputError: If one is missing, or every run diverged.
+        InputError: If one is missing or damaged.
+        TooFewRunsError: If there is no run, or every one diverged.
     """
-    runs = _read(folder / "runs.parquet", RUNS, ("n_ctx", "N", "B", "lr", "seed"))
+    runs = read_table(folder / "runs.parquet", RUNS)
     sound = runs["outcome"] != "diverged"
     if not sound.any():
         found = "every run diverged" if len(runs) else "no run"
-        raise InputError(f"{folder / 'runs.parquet'}: {found}; expected some that finished")
+        raise TooFewRunsError(f"{folder / 'runs.parquet'}: {found}; expected some that finished")
     return Tables(
         runs[sound],
-        _read(folder / "curves.parquet", ("run", "step", "tokens", "test_loss"), ("step",)),
-        _read(folder / "evaluations.parquet", ("run", "step", "corpus", "loss"), ("step",)),
-        _read(
-            folder / "positions.parquet",
-            ("run", "step", "corpus", "position", "loss"),
-            ("step", "position"),
-        ),
+        read_table(folder / "curves.parquet", ("run", "step", "tokens", "test_loss")),
+        read_table(folder / "evaluations.parquet", ("run", "step", "corpus", "loss")),
+        read_table(folder / "positions.parquet", ("run", "step", "corpus", "position", "loss")),
     )
 
 
@@ -212,24 +209,6 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     batches,
     seeds,
 )
-
-
-def _read(path: Path, columns: Sequence[str], full: Sequence[str]) -> pd.DataFrame:
-    """Return a table whose columns `full` are numbers without a gap, and its losses numbers.
-
-    Raises:
-        InputError: When it is none.
-    """
-    table = read_table(path, columns)
-    for name in [*full, *(name for name in columns if name.endswith("loss"))]:
-        if len(table) and not pd.api.types.is_numeric_dtype(table[name]):
-            raise InputError(
-                f"{path}: column {name} holds {table[name].iloc[0]!r}, expected numbers"
-            )
-        if name in full and table[name].isna().any():
-            row = int(table[name].isna().to_numpy().argmax()) + 1
-            raise InputError(f"{path}: row {row}: {name} is empty")
-    return table
 
 
 def _judge(tables: Tables) -> Callable[[Callable[[Tables], Claim]], Claim]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws.fitted import read_content
 from scaling_laws.laws.forms import LAWS
-from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 
 STATUS = {
@@ -31,7 +30,7 @@ def read_fits(folder: Path, laws: Sequence[str] = tuple(LAWS)) -> dict[str, dict
         InputError: If there is none, or one is not a fit.
     """
     paths = [folder / f"{law}.json" for law in laws]
-    fits = {path.stem: _read_fit(path) for path in paths if path.is_file()}
+    fits = {path.stem: read_content(path, path.stem) for path in paths if path.exists()}
     if not fits:
         raise InputError(f"{folder}: no fit; expected at least one of {', '.join(laws)} (.json)")
     return fits
@@ -111,13 +110,3 @@ def interval(low: float | None, high: float | None) -> str:
         # A scale may have no upper end when the exponent comes near zero.
         return "–" if low is None or pd.isna(low) else f"{number(low)} or more"
     return f"{number(low)} to {number(high)}"
-
-
-def _read_fit(path: Path) -> dict[str, Any]:
-    try:
-        fit: dict[str, Any] = json.loads(reading(path).read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    if fit.get("law") != path.stem:
-        raise InputError(f"{path}: law is {fit.get('law')!r}; expected {path.stem!r}")
-    return fit
