@@ -433,7 +433,7 @@ def test_a_fit_that_is_not_identified_is_not_drawn(everything: Path, tmp_path: P
     for name in ("fig01", "fig04", "fig10", "fig11", "fig12", "fig13", "fig14", "fig16", "fig19"):
         figure(name, folder, output=out)
         notes = " ".join(words(out, name)["notes"])
-        assert "B_crit(L) is not identified by these runs (too few batches)" in notes
+        assert "B_crit(L) is not determined by these runs (too few batches)" in notes
     assert words(out, "fig01")["panels"][0]["x"]["label"] == "Compute (PF-days, non-embedding)"
     assert not words(out, "fig04")["panels"][1]["drawn"]
     assert "needs B_crit(L)" in words(out, "fig04")["panels"][1]["text"]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.curves import Track, tracks
-from scaling_laws.laws.fitted import IDENTIFIED, read_content
+from scaling_laws.laws.fitted import identified, read_content, reason
 from scaling_laws.laws.forecast import Fit, read_fit
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, Rules, join, read_studies
@@ -154,11 +154,8 @@ class Inputs:
         content = self.content(law)
         if content is None:
             return None
-        if content["status"] not in IDENTIFIED or None in content["optimum"].values():
-            why = "; ".join(content["diagnosis"]) or "no reason given"
-            self.note(
-                f"{LAWS[law].symbol} is {content['status'].replace('_', ' ')} by these runs ({why})"
-            )
+        if not identified(content) or None in content["optimum"].values():
+            self.note(f"{LAWS[law].symbol} is not determined by these runs ({reason(content)})")
             return None
         return read_fit(self.results / "fits" / f"{law}.json")
 

@@ -17,6 +17,7 @@ from scaling_laws.laws.powers import PowerSum
 
 IDENTIFIED: tuple[Status, ...] = ("converged", "exact")
 """Statuses of fits whose constants the runs determine."""
+LONGEST = 15  # words of a reason
 RESTS_ON_BATCHES = ("C_min", "S_min")
 """Variables that are known by the critical batch alone (equations 5.4 and 5.5)."""
 
@@ -169,6 +170,17 @@ def _require(points: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]
             value = point.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float) or isinf(value):
                 raise ValueError(f"{key}.{place}.{name} is {value!r}; expected a number")
+
+
+def identified(content: Mapping[str, Any]) -> bool:
+    """Tell whether runs determine the constants of a fit."""
+    return content["status"] in IDENTIFIED
+
+
+def reason(content: Mapping[str, Any]) -> str:
+    """Return the first of what speaks against a fit; without its particulars where it is long."""
+    first = next(iter(content["diagnosis"]), "") or content["status"].replace("_", " ")
+    return first if len(first.split()) <= LONGEST else first.partition(":")[0]
 
 
 def read_content(path: Path, law: str | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def write_comparison(table: pd.DataFrame, path: Path) -> None:
 
 def number(value: float | None) -> str:
     """Return a number to three digits, such as 0.0760, 1,536 or 8.80e13; – for none."""
-    if value is None or pd.isna(value):
+    if value is None or not isfinite(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return f"{value:#.3g}".rstrip(".") if abs(value) < 1e3 else f"{value:,.0f}"

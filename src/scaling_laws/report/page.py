@@ -20,7 +20,7 @@ from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 from scaling_laws.report.checklist import checklist
-from scaling_laws.report.claims import CLAIMS, Claim, Tables, read_tables
+from scaling_laws.report.claims import CLAIMS, WORDS, Claim, Tables, read_tables
 from scaling_laws.report.comparison import (
     STATUS,
     compare,
@@ -32,6 +32,7 @@ from scaling_laws.report.comparison import (
 )
 from scaling_laws.report.contents import Contents, contents
 from scaling_laws.report.sections import SECTIONS
+from scaling_laws.report.times import duration
 from scaling_laws.report.verdict import verdicts
 from scaling_laws.tables import TEXT_KINDS, read_table, read_text_table
 from scaling_laws.templates import environment
@@ -66,7 +67,7 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
         comparison: CSV file to write; the same table goes beside it as Markdown.
 
     Returns:
-        Numbers of runs, laws and figures.
+        What was read: runs, the points of each law and where they are from, and figures.
 
     Raises:
         InputError: If there are no fits, or a file is not what it should be.
@@ -80,11 +81,12 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     fits = read_fits(results / "fits", shown.laws)
     runs = read_runs(results)
     table = compare(fits)
-    figures = {name: found for name in FIGURES if (found := _figure(results, name, shown))}
+    figures = {name: _figure(results, name, shown) for name in FIGURES}
     drawn = {name: figure for name, figure in figures.items() if "svg" in figure}
+    not_drawn = [figure for figure in figures.values() if "absent" in figure]
     config = _config(results)
     held_out = _table(results / "tables" / "held_out.csv")
-    judged = {name: verdicts(fit) for name, fit in fits.items()}
+    judged = {name: verdicts(fit, fits.get("B_crit")) for name, fit in fits.items()}
     words = Counter(verdict.word for of_law in judged.values() for verdict in of_law)
     page = (
         _environment()
@@ -97,8 +99,10 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
             verdicts=judged,
             words=words,
             trends=_trends(results),
+            words_of=WORDS,
             comparison=table.to_dict(orient="records"),
-            figures=figures,
+            figures=drawn,
+            not_drawn=not_drawn,
             titles={name: FIGURES[name].title for name in FIGURES},
             runs=None if runs is None else runs.to_dict(orient="records"),
             outcomes={} if runs is None else runs.outcome.value_counts().to_dict(),
@@ -115,7 +119,14 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     write_comparison(table, comparison)
     with atomic(output) as partial:
         partial.write_text(page, encoding="utf-8")
-    return {"runs": 0 if runs is None else len(runs), "laws": len(fits), "figures": len(drawn)}
+    return {
+        "runs": "no table of runs" if runs is None else len(runs),
+        **{
+            name: f"{fit['n_points']} points from {', '.join(fit['inputs'])}"
+            for name, fit in fits.items()
+        },
+        "figures": len(drawn),
+    }
 
 
 def read_runs(results: Path) -> pd.DataFrame | None:
@@ -198,7 +209,7 @@ def _totals(runs: pd.DataFrame) -> dict[str, Any]:
     return {
         "flop": runs.C.sum(),
         "pf_days": runs.C.sum() / FLOP_PER_PF_DAY,
-        "hours": runs.seconds.sum() / 3600 if "seconds" in runs else None,
+        "time": duration(runs.seconds.sum()) if "seconds" in runs else None,
     }
 
 
