@@ -165,7 +165,7 @@ def test_sizes_of_equal_compute_tell_the_best_one(besiroglu, tmp_path, capsys):
     other = json.loads(besiroglu.read_text())
     content = other | {
         "law": "chinchilla_2",
-        "parameters": dict.fromkeys(("a", "G"), other["parameters"]["A"]),
+        "parameters": dict.fromkeys(("a", "G"), other["parameters"]["A"] | {"value": None}),
         "points": [{"run": "a", "C": 1.0, "N_opt": 1e9}],
         "optimum": {"a": 0.5, "G": 2e9},
         "draws": {"a": [0.49, 0.51], "G": [2e9, 2e9]},

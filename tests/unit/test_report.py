@@ -341,6 +341,9 @@ def test_bad_inputs_are_named(copied: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"fig01\.json: not JSON"):
         write(copied, tmp_path)
     (copied / "figures/fig01.json").unlink()
+    with pytest.raises(InputError, match=r"fig01\.json: no such file"):
+        write(copied, tmp_path)
+    shutil.copy(copied / "figures/fig02.json", copied / "figures/fig01.json")
     (copied / "figures/fig01.svg").write_text("nothing")
     with pytest.raises(InputError, match=r"fig01\.svg: not a whole SVG file"):
         write(copied, tmp_path)

@@ -101,7 +101,7 @@ def _named(option: str, names: str, known: Collection[str]) -> list[str]:
 def there(results: Path) -> tuple[list[str], list[str]]:
     """Return the studies that have tables in a results folder, and the laws that have fits."""
     studies = sorted(path.parent.name for path in results.glob("tables/*/runs.parquet"))
-    return studies, [law for law in LAWS if (results / "fits" / f"{law}.json").is_file()]
+    return studies, [law for law in LAWS if (results / "fits" / f"{law}.json").exists()]
 
 
 def describe(name: str, drawing: Figure) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isinf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -116,7 +116,7 @@ class FitFile(Form):
     inputs: list[str]
     optimum: Values
     starts: Starts
-    loss: str | None
+    loss: Literal["test_loss", "best_test_loss", "curves"] | None
     range: dict[str, Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]]
     decreasing: bool | None
     percentiles: Annotated[list[Share], Field(min_length=2, max_length=2)]
@@ -149,6 +149,12 @@ class FitFile(Form):
             _require(self.noise_scale.points, "noise_scale.points", [*law.variables, response])
         if len({len(values) for values in self.draws.values()}) > 1:
             raise ValueError("draws: expected as many of each constant")
+        for name, numbers in self.parameters.items():
+            if numbers.value not in (None, self.optimum[name]):
+                raise ValueError(
+                    f"parameters.{name}.value is {numbers.value:g}; expected that of optimum, "
+                    f"{self.optimum[name]}"
+                )
         form = law.structure
         for name, value in self.optimum.items():
             positive = isinstance(form, PowerSum) and not (form.signed and name in form.powers)

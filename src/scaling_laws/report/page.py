@@ -154,10 +154,7 @@ def _figure(results: Path, name: str, shown: Contents) -> dict[str, Any]:
         return found | {"absent": f"{', '.join(off)} off"}
     if not path.exists():
         return found | {"absent": f"{path.name} is not in these results"}
-    words: dict[str, Any] = {"alt": f"{needs.title}: {needs.caption}", "notes": []}
-    sidecar = path.with_suffix(".json")
-    if sidecar.exists():
-        words |= read_object(sidecar, Words)
+    words = read_object(path.with_suffix(".json"), Words)
     return found | words | {"svg": inline_svg(path), "traced": _traced(path)}
 
 
@@ -187,8 +184,10 @@ def _config(results: Path) -> str | None:
 
 
 def _table(path: Path) -> pd.DataFrame | None:
-    """Return a table of text, maybe without rows; None where it is not there."""
-    return read_text_table(path, TEXT_KINDS[path.name], rows=False) if path.exists() else None
+    """Return a table of text; None where it is not there."""
+    # A grid may have no run, and no law may be of single runs.
+    rows = path.name == "flow.csv"
+    return read_text_table(path, TEXT_KINDS[path.name], rows=rows) if path.exists() else None
 
 
 def _flow(path: Path) -> list[dict[str, Any]] | None:
