@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from scipy.stats import spearmanr
 
-from scaling_laws.errors import TooFewRunsError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.laws.batch import reach, scans_of
 from scaling_laws.tables import read_table
 
@@ -83,10 +83,14 @@ def read_tables(folder: Path) -> Tables:
     if not sound.any():
         found = "every run diverged" if len(runs) else "no run"
         raise TooFewRunsError(f"{folder / 'runs.parquet'}: {found}; expected some that finished")
+    evaluations = read_table(folder / "evaluations.parquet", ("run", "step", "corpus", "loss"))
+    if len(evaluations) and "test" not in set(evaluations["corpus"]):
+        found = ", ".join(sorted(set(evaluations["corpus"])))
+        raise InputError(f"{folder / 'evaluations.parquet'}: no corpus test; found {found}")
     return Tables(
         runs[sound],
         read_table(folder / "curves.parquet", ("run", "step", "tokens", "test_loss")),
-        read_table(folder / "evaluations.parquet", ("run", "step", "corpus", "loss")),
+        evaluations,
         read_table(folder / "positions.parquet", ("run", "step", "corpus", "position", "loss")),
     )
 
