@@ -240,7 +240,7 @@ def test_user_with_a_table_of_runs_only_gets_a_report(tmp_path: Path):
     assert "1 exponent: agree with the published" in page.text
     assert f"No table of runs is in these results: the laws were fitted to {tmp_path}" in page.text
     assert "Not in these results, and so not counted: tables/flow.csv" in page.text
-    assert "Not drawn: fig01.svg is not in these results." in page.text
+    assert " (fig01.svg is not in these results)." in page.text
     assert "config.yaml is not in these results." in page.text
     assert len(page.drawings) == 1
 
@@ -249,8 +249,8 @@ def test_page_shows_nothing_of_studies_that_were_turned_off(copied: Path, tmp_pa
     synthetic.configure(copied, ["model_size", "depth"], ["L_N", "L_C"])
     output, comparison = write(copied, tmp_path)
     page = Page(output.read_text())
-    assert "Not drawn: study data_size, law L_D off." in page.text
-    assert "Not drawn: study lstm off." in page.text
+    assert " (study data_size, law L_D off)." in page.text
+    assert " (study lstm off)." in page.text
     assert {json.loads((copied / f"figures/{name}.json").read_text())["alt"] for name in
             ("fig02", "fig06", "fig23")} <= set(page.drawings)  # fmt: skip
     assert set(pd.read_csv(comparison)["law"]) == {"L(N)", "L(C)"}
@@ -336,11 +336,11 @@ def test_summary_gives_exponents_and_where_to_look(
 def test_inlined_svg_keeps_its_references_apart(tmp_path: Path):
     path = tmp_path / "fig07.svg"
     path.write_text(
-        '<?xml version="1.0"?><svg width="1pt" viewBox="0 0 1 1"><metadata>x</metadata>'
+        '<?xml version="1.0"?><svg width="36pt" viewBox="0 0 1 1"><metadata>x</metadata>'
         '<style>*{color:red}</style><g id="a"/><use href="#a" clip-path="url(#b)"/></svg>'
     )
     assert inline_svg(path) == (
-        '<svg viewBox="0 0 1 1" aria-hidden="true" class="drawing"><g id="fig07-a"/>'
+        '<svg viewBox="0 0 1 1" style="--inches: 0.50" aria-hidden="true" class="drawing"><g id="fig07-a"/>'
         '<use href="#fig07-a" clip-path="url(#fig07-b)"/></svg>'
     )
 

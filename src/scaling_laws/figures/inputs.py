@@ -24,6 +24,11 @@ POSITION_COLUMNS = ("run", "step", "corpus", "position", "loss")
 SHAPE_COLUMNS = ("architecture", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "tokens")
 TEST = "test"
 IDENTIFIED = ("converged", "exact")
+UNKNOWN = {
+    "at_bound": "not determined by these runs",
+    "stopped_early": "not found by the search",
+    "not_identified": "not identified by these runs",
+} | dict.fromkeys(IDENTIFIED, "not finite")
 
 
 @dataclass(frozen=True)
@@ -147,10 +152,7 @@ class Inputs:
         if content is None:
             return None
         if content["status"] not in IDENTIFIED or None in content["optimum"].values():
-            why = "; ".join(content["diagnosis"]) or "no reason given"
-            self.note(
-                f"{LAWS[law].symbol} is {content['status'].replace('_', ' ')} by these runs ({why})"
-            )
+            self.note(f"{LAWS[law].symbol} is {UNKNOWN[content['status']]}, so it is not drawn")
             return None
         return read_fit(self.results / "fits" / f"{law}.json")
 
@@ -158,6 +160,17 @@ class Inputs:
         """Return fits that the runs determine, or None, with a note, unless they do all."""
         found = [self.fit(law) for law in laws]
         return None if None in found else [fit for fit in found if fit is not None]
+
+    def lack(self, *laws: str) -> str:
+        """Return which of some laws are not known, and why, for a panel that rests on them."""
+        said = []
+        for law in laws:
+            if law not in self.laws:
+                said.append(f"{LAWS[law].symbol} is off")
+            elif self.fit(law) is None:
+                content = self.content(law) or {}
+                said.append(f"{LAWS[law].symbol} is {UNKNOWN[content['status']]}")
+        return "; ".join(said) or "no run reaches so far"
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of text: comma-separated, or by tabs.
