@@ -470,11 +470,11 @@ def test_a_fit_that_is_not_identified_is_not_drawn(everything: Path, tmp_path: P
     for name in ("fig01", "fig04", "fig10", "fig11", "fig12", "fig13", "fig14", "fig16", "fig19"):
         figure(name, folder, output=out)
         notes = " ".join(words(out, name)["notes"])
-        assert "B_crit(L) is not identified by these runs, so it is not drawn" in notes
+        assert "B_crit(L) is not determined by these runs (too few batches)" in notes
     assert words(out, "fig01")["panels"][0]["x"]["label"] == "Compute (PF-days, non-embedding)"
     assert not words(out, "fig04")["panels"][1]["drawn"]
-    assert "B_crit(L) is not identified by these runs" in words(out, "fig04")["panels"][1]["text"]
-    assert "nothing drawn; B_crit(L) is not identified" in words(out, "fig19")["alt"]
+    assert "B_crit(L) is not determined by these runs" in words(out, "fig04")["panels"][1]["text"]
+    assert "nothing drawn; B_crit(L) is not determined" in words(out, "fig19")["alt"]
     assert len(points(out, "fig19")) == 0
     fits = {series for series in points(out, "fig10").series if series == "fit"}
     assert fits == set()
@@ -542,7 +542,7 @@ def test_figures_of_a_configuration_are_those_whose_studies_and_laws_are_on():
 def test_bad_inputs_are_named(everything: Path, tmp_path: Path):
     with pytest.raises(InputError, match="unknown figure 'fig99'; expected one of fig01"):
         figure("fig99", everything, output=tmp_path)
-    with pytest.raises(InputError, match=r"L_ND\.json: no such file; run `scaling-laws fit L_ND`"):
+    with pytest.raises(InputError, match=r"L_ND\.json: no such file; `scaling-laws fit"):
         folder = copy(everything, tmp_path)
         (folder / "fits/L_ND.json").unlink()
         figure("fig04", folder, laws="L_ND", output=tmp_path / "out")

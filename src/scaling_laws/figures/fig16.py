@@ -70,7 +70,7 @@ def _bound(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> N
 
 def _curves(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> None:
     """Draw train and test loss of the largest model, and their gap where the test loss is least."""
-    curves = inputs.curves("data_size")
+    curves = inputs.curves("data_size", also=["train_loss"])
     largest = runs[runs.N.max() == runs.N]
     for place, run in enumerate(largest.sort_values("D").itertuples()):
         curve = curves[curves.run == run.run]
