@@ -374,11 +374,12 @@ def test_summary_gives_exponents_and_where_to_look(
 def test_inlined_svg_keeps_its_references_apart(tmp_path: Path):
     path = tmp_path / "fig07.svg"
     path.write_text(
-        '<?xml version="1.0"?><svg width="1pt" viewBox="0 0 1 1"><metadata>x</metadata>'
+        '<?xml version="1.0"?><svg width="36pt" viewBox="0 0 1 1"><metadata>x</metadata>'
         '<style>*{color:red}</style><g id="a"/><use href="#a" clip-path="url(#b)"/></svg>'
     )
     assert inline_svg(path) == (
-        '<svg viewBox="0 0 1 1" aria-hidden="true" class="drawing"><g id="fig07-a"/>'
+        '<svg viewBox="0 0 1 1" style="--inches: 0.50" aria-hidden="true" class="drawing">'
+        '<g id="fig07-a"/>'
         '<use href="#fig07-a" clip-path="url(#fig07-b)"/></svg>'
     )
 

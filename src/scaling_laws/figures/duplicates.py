@@ -46,6 +46,10 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     else:
         inputs.note("no near duplicate was dropped")
     panel.finish(
-        "Similarity of a pair (Jaccard)", "Chance", scales=("linear", "linear"), legend="upper left"
+        "Similarity of a pair (Jaccard)", "Chance", scales=("linear", "linear"), legend=None
+    )
+    # Above: the line and the bars leave no corner free.
+    canvas.figure.legend(
+        *panel.axes.get_legend_handles_labels(), loc="outside upper center", ncols=2
     )
     return canvas.drawn()

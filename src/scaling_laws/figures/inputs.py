@@ -164,6 +164,16 @@ class Inputs:
         found = [self.fit(law) for law in laws]
         return None if None in found else [fit for fit in found if fit is not None]
 
+    def lack(self, *laws: str) -> str:
+        """Return which of some laws are not known, and why, for a panel that rests on them."""
+        said = []
+        for law in laws:
+            if law not in self.laws:
+                said.append(f"{LAWS[law].symbol} is off")
+            elif self.fit(law) is None:
+                said.append(f"{LAWS[law].symbol} is not determined by these runs")
+        return "; ".join(said) or "no run reaches so far"
+
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of text.
 
