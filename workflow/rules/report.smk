@@ -225,3 +225,29 @@ rule lineage:
         "Write the page of lineage"
     shell:
         "scaling-laws lineage {params.results} --output {output.page} &> {log}"
+
+
+# On demand. As of the manifests above, without one of its own.
+rule crate:
+    input:
+        code=sources("lineage.crate"),
+        workflow="Snakefile",
+        last="<results>/lineage/report.json",
+    output:
+        metadata="<results>/ro-crate-metadata.json",
+        workflow=directory("<results>/lineage/workflow"),
+    log:
+        "<logs>/crate.log",
+    benchmark:
+        "<benchmarks>/crate.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        results=get_results,
+    message:
+        "Describe the results as a Workflow Run RO-Crate"
+    shell:
+        "scaling-laws crate {params.results} --workflow {input.workflow} &> {log}"
