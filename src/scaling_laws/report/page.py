@@ -194,7 +194,7 @@ def inline_svg(path: Path) -> Markup:
     """Return an SVG file as an element of an HTML page.
 
     Identifiers get the file's name as prefix, because those of two figures would collide in one
-    page; the prolog, the metadata and the fixed size go.
+    page; the prolog and the metadata go, and the size becomes a variable of the style sheet.
     """
     text = reading(path).read_text(encoding="utf-8")
     start = text.find("<svg")
@@ -210,8 +210,10 @@ def inline_svg(path: Path) -> Markup:
     # A style sheet inside an SVG holds for the whole page.
     text = re.sub(r"<style\b.*?</style>", "", text, flags=re.DOTALL)
     opening, rest = text.split(">", 1)
+    width = re.search(r'\swidth="([\d.]+)pt"', opening)
+    inches = f' style="--inches: {float(width[1]) / 72:.2f}"' if width else ""
     opening = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
-    return Markup(f'{opening} aria-hidden="true" class="drawing">{rest}')
+    return Markup(f'{opening}{inches} aria-hidden="true" class="drawing">{rest}')
 
 
 def symbol(name: str) -> Markup:
