@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from itertools import islice
 from os.path import relpath
 from pathlib import Path
@@ -20,6 +19,7 @@ from scaling_laws.lineage.stages import (
     Stage,
     edges_of,
     layers_of,
+    seconds_of,
     stages_of,
     without_shortcuts,
 )
@@ -80,7 +80,7 @@ class Page:
                 jobs=len(graph.jobs),
                 files=sum(stage.files for stage in stages.values()),
                 bytes=sum(stage.bytes for stage in stages.values()),
-                seconds=sum(map(_seconds, graph.jobs)),
+                seconds=sum(map(seconds_of, graph.jobs)),
                 drawing=draw(layers, without_shortcuts(layers, edges)),
                 box={"width": WIDTH, "height": HEIGHT},
                 edges=edges,
@@ -102,7 +102,7 @@ class Page:
             "count": len(stage.jobs),
             "files": stage.files,
             "bytes": stage.bytes,
-            "seconds": sum(map(_seconds, stage.jobs)),
+            "seconds": sum(map(seconds_of, stage.jobs)),
             "memory": max(job.made.peak_memory for job in stage.jobs),
             "reads": {start: edge for (start, end), edge in edges.items() if end == stage.name},
             "read_by": {end: edge for (start, end), edge in edges.items() if start == stage.name},
@@ -122,7 +122,7 @@ class Page:
             "files": len(job.outputs),
             "bytes": sum(file.bytes for file in job.outputs.values()),
             "started": made.started[:19].replace("T", " "),
-            "seconds": _seconds(job),
+            "seconds": seconds_of(job),
             "memory": made.peak_memory,
             "environment": self._environment(job),
         }
@@ -166,13 +166,6 @@ class Page:
 
     def _link(self, path: Path) -> str:
         return quote(relpath(path, self._folder))
-
-
-def _seconds(job: Job) -> float:
-    made = job.made
-    return (
-        datetime.fromisoformat(made.ended) - datetime.fromisoformat(made.started)
-    ).total_seconds()
 
 
 def _short(value: object) -> str:

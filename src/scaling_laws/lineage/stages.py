@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from scaling_laws.lineage.graph import Graph, Job
@@ -45,6 +46,12 @@ def stages_of(graph: Graph) -> dict[str, Stage]:
         )
         for name, group in jobs.items()
     }
+
+
+def seconds_of(job: Job) -> float:
+    """Return how long a job took, to the second."""
+    ended, started = (datetime.fromisoformat(text) for text in (job.made.ended, job.made.started))
+    return (ended - started).total_seconds()
 
 
 def edges_of(graph: Graph) -> dict[tuple[str, str], Edge]:
