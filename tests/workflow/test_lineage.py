@@ -190,8 +190,8 @@ def validator(tmp_path):
     """The Python of an environment of its own: the validator wants an older rich than we do."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "validator"], check=True)
     python = tmp_path / "validator/bin/python"
-    for words in (["roc-validator==0.13.0"], ["--no-deps", "rocrate==0.13.0"]):
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *words], check=True)
+    packages = ("roc-validator==0.13.0", "rocrate==0.13.0")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     return python
 
 
