@@ -71,6 +71,8 @@ COMMANDS = {
     "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
     "trace": ("lineage.trace", "trace", "Tell what made a result, or what came of a source."),
     "verify": ("lineage.verify", "verify", "Rehash results, and list what is not as it was."),
+    "lineage": ("lineage.page", "lineage", "Write a page of all jobs, and of what flowed between."),
+    "crate": ("lineage.crate", "crate", "Describe results as a Workflow Run RO-Crate."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
     "times": ("report.times", "times", "Say how long each stage took."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
@@ -87,6 +89,8 @@ TELLING = (
     "summary",
     "trace",
     "verify",
+    "lineage",
+    "crate",
 )
 LEAST = {
     "workers": 1,

@@ -1,9 +1,13 @@
 """What the manifests of a whole workflow tell, in a copy without Snakemake's own records."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -173,3 +177,56 @@ def test_a_job_tells_how_it_ran(finished, name):
     assert job["call"].startswith(f"scaling-laws {job['command']} ")
     assert job["packages"]["python"] and job["host"]["processor"]
     assert ("torch" in job["packages"]) == (name == "train")
+
+
+def entities(results, *kinds):
+    """Return the entities of some types of a crate."""
+    graph = json.loads((results / "ro-crate-metadata.json").read_text())["@graph"]
+    return [entity for entity in graph if set(kinds) & set(np.atleast_1d(entity["@type"]))]
+
+
+@pytest.fixture
+def validator(tmp_path):
+    """The Python of an environment of its own: the validator wants an older rich than we do."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "validator"], check=True)
+    python = tmp_path / "validator/bin/python"
+    packages = ("roc-validator==0.13.0", "rocrate==0.13.0")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    return python
+
+
+def test_the_crate_is_whole_and_valid_wherever_it_is(copy, validator, tmp_path):
+    snakemake(copy, "crate")
+    crate = tmp_path / "crate"
+    shutil.move(copy / RESULTS, crate)
+    shutil.rmtree(copy)
+    files = entities(crate, "File")
+    for file in files:
+        content = (crate / unquote(file["@id"])).read_bytes()
+        assert file["contentSize"] == str(len(content))
+        assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    names = {unquote(file["@id"]) for file in files}
+    assert {"report.html", "lineage/workflow/Snakefile", "lineage/workflow/pyproject.toml"} <= names
+    manifests = sorted(crate.rglob("lineage/*.json"))
+    assert {str(path.relative_to(crate)) for path in manifests} <= names
+    jobs = [each for each in entities(crate, "CreateAction") if each["@id"] != "#run"]
+    assert len(jobs) == len(manifests) + 1  # the manifest of the download is not among the results
+    assert len(entities(crate, "ControlAction")) == len(jobs)
+    done = subprocess.run(
+        [validator, Path(__file__).with_name("validate_crate.py"), crate],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_crate_is_made_of_what_is_not_as_it_was_written(copy):
+    fit = copy / RESULTS / "fits/L_N.json"
+    content = fit.read_text()
+    os.utime(fit)
+    scaling_laws(copy, "crate", RESULTS)
+    assert findings(copy, code=0) == set()
+    fit.write_text(content.replace("alpha_N", "alpha_M"))
+    scaling_laws(copy, "crate", RESULTS, code=2)
+    fit.unlink()
+    scaling_laws(copy, "crate", RESULTS, code=2)

@@ -122,6 +122,10 @@ def get_archive(wildcards):
     return ARCHIVES[wildcards.archive]
 
 
+def get_shard(wildcards):
+    return wildcards.shard
+
+
 def get_site(wildcards):
     return "<results>/sample/site.parquet" if settings.crawl.proxy == "sample" else []
 
@@ -157,6 +161,10 @@ def get_split_memory(wildcards):
 
 def get_tokenizer_file(wildcards):
     return str(settings.tokenizer.file) if settings.tokenizer.file else []
+
+
+def get_corpus(wildcards):
+    return wildcards.corpus
 
 
 def get_documents(wildcards):

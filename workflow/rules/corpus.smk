@@ -130,12 +130,14 @@ rule crawl:
         "<logs>/crawl/{shard}.log",
     benchmark:
         "<benchmarks>/crawl/{shard}.tsv"
+    cache: workflow.enable_cache
     conda:
         "../../envs/crawl.yaml"
     resources:
         mem_mb=2000,
         runtime=1440,
     params:
+        shard=get_shard,  # or the cache would take one shard for another
         # What the shards share, so that they are polite together; it holds no results. Nor do the
         # hidden files, from which a crawl that is run again takes the pages that it has.
         hosts=f"{RESULTS}/crawl/hosts.lock",
