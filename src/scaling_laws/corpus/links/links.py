@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from scaling_laws.corpus.forgotten import Forgotten
+from scaling_laws.corpus.forgotten import OUTCOME, Forgotten
 from scaling_laws.corpus.links.dumps import DamagedDumpError, Post, read_lines, read_post
 from scaling_laws.corpus.links.urls import (
     hostname,
@@ -247,7 +247,7 @@ def merge_links(
         schema=_large(LINKS),
     )
     left_out = excluded.among(best["canonical_url"].to_pylist())
-    reasons = np.where(karma < minimum_score, "score", np.where(left_out, "forgotten", ""))
+    reasons = np.where(karma < minimum_score, "score", np.where(left_out, OUTCOME, ""))
     taken = reasons == ""
     reasons = np.repeat(reasons, np.diff(starts, append=len(rows)))
     dropped = rows.select(["submission", "url"])
@@ -256,11 +256,14 @@ def merge_links(
     dropped = dropped.filter(reasons != "")
     _write(_sorted(pages.filter(taken), "url_id"), output, LINKS)
     _write(_sorted(dropped, "submission"), rejected, REJECTED)
+    counts = {"score": int((reasons == "score").sum())}
+    if excluded:
+        counts[OUTCOME] = int((reasons == OUTCOME).sum())
     return {
         "submissions": len(rows),
         "repeated": read - len(rows),
         "links": int(taken.sum()),
-        "rejected": {why: int((reasons == why).sum()) for why in ("score", "forgotten")},
+        "rejected": counts,
     }
 
 
