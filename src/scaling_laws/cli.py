@@ -70,6 +70,7 @@ COMMANDS = {
     "identities": ("laws.identities", "identities", "Check the arithmetic of the paper."),
     "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
     "trace": ("lineage.trace", "trace", "Tell what made a result, or what came of a source."),
+    "forget": ("lineage.forget", "forget", "Leave a page or a domain out; say what depends on it."),
     "verify": ("lineage.verify", "verify", "Rehash results, and list what is not as it was."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
     "times": ("report.times", "times", "Say how long each stage took."),
@@ -86,6 +87,7 @@ TELLING = (
     "times",
     "summary",
     "trace",
+    "forget",
     "verify",
 )
 LEAST = {

@@ -84,9 +84,13 @@ class Forgotten:
             return np.zeros(len(canonical_urls), bool)
         return np.fromiter(map(self._names, canonical_urls), bool, len(canonical_urls))
 
+    def covers(self, entry: str) -> bool:
+        """Tell whether all pages of an entry are left out already."""
+        return self._names(entry) if _is_url(entry) else self._has_host(entry)
+
     def of_shard(self, shard: int, shards: int) -> list[str]:
         """Return the entries whose pages are in one of the shards that links are divided into."""
-        return [entry for entry in self.entries if shard_of(_host(entry), shards) == shard]
+        return [entry for entry in self.entries if shard_of(host_of(entry), shards) == shard]
 
     def _names(self, canonical_url: str) -> bool:
         return canonical_url in self._pages or self._has_host(hostname(canonical_url))
@@ -136,5 +140,6 @@ def _is_url(entry: str) -> bool:
     return "://" in entry
 
 
-def _host(entry: str) -> str:
+def host_of(entry: str) -> str:
+    """Return the host of an entry's canonical URLs; others may be under it."""
     return hostname(entry) if _is_url(entry) else entry

@@ -69,8 +69,8 @@ class Journal:
 
     A crawl that ends leaves a journal of its pages, from which a later one continues. It has their
     records by a hard link to the WARC file, which takes no space and stays when that file is
-    removed. Pages of links that have gone are kept too: links come back. Pages that are forgotten are
-    not, whether they stood at the address of their link or at the end of its redirects.
+    removed. Pages of links that have gone are kept too: links come back. Not so pages that are
+    forgotten, whether they stood at the address of their link or at the end of its redirects.
     """
 
     def __init__(
