@@ -276,13 +276,10 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
         yield f"  {len(answer['redirects'])} links elsewhere lead there, and are added too:"
         yield from _some([f"{row['url']} to {row['final_url']}" for row in answer["redirects"]])
     if answer["copies"]:
-        yield f"  {len(answer['copies'])} documents elsewhere have the same text or nearly, and stay:"
+        count = len(answer["copies"])
+        yield f"  {count} documents elsewhere have the same text or nearly, and stay:"
         yield from _some(
-            [
-                f"{row['url']} ({row['kind']}"
-                + (f", Jaccard {row['jaccard']:.2f})" if row["jaccard"] is not None else ")")
-                for row in answer["copies"]
-            ]
+            [f"{row['url']} ({row['kind']}, {row['jaccard']:.2f})" for row in answer["copies"]]
         )
     files = {rule: len(paths) for rule, paths in answer["rebuild"].items()}
     yield f"To be rebuilt by Snakemake, {sum(files.values()):,} files: {_counts(files)}"
