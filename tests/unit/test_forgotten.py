@@ -303,9 +303,9 @@ def test_a_domain_is_listed_with_what_redirects_there_and_is_gone_when_rebuilt(m
     assert {row["part"] for row in found["documents"]} <= {"train", "test", "duplicate"}
     (copy,) = found["copies"]
     assert (copy["url"], copy["kind"]) == ("http://a.example/copy", "exact")
-    assert list(found["rebuild"]) == [
+    assert set(found["rebuild"]) == {
         *("merge_links", "crawl", "extract", "signatures", "buckets", "clusters", "dedup", "split")
-    ]
+    }
     assert set(chain(*found["rebuild"].values())) >= {
         "results/links/0.parquet", "results/crawl/0.warc.gz", "results/corpus/train.parquet"
     }  # fmt: skip

@@ -183,9 +183,9 @@ def _copies(graph: Graph, documents: Container[str]) -> list[dict[str, Any]]:
 
 
 def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the files of some jobs, by rule in the order of the road."""
+    """Return the files of some jobs by rule, those nearest to the source first."""
     files: dict[str, list[str]] = {}
-    for job in sorted(jobs, key=graph.jobs.index):
+    for job in jobs:
         own = [path for path in job.outputs if graph.maker[path] is job]
         files.setdefault(job.name, []).extend(map(graph.shown, own))
     return files
@@ -261,7 +261,8 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
     if not answer["rebuild"]:
         yield (
             f"{escape(results)} has nothing of it: no link to it was crawled, and no document of "
-            "another corpus is from there. Nothing has to be rebuilt."
+            "another corpus is from there. Nothing has to be rebuilt; `snakemake --touch` tells "
+            "Snakemake, which sees a new entry, that the files are good."
         )
         return
     fetched = answer["outcomes"]
