@@ -19,6 +19,7 @@ from scaling_laws.config import Config, validate
 from scaling_laws.corpus.forgotten import Forgotten, domain_entry, host_of, page_entry
 from scaling_laws.errors import InputError
 from scaling_laws.lineage.graph import Graph, Job
+from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
 from scaling_laws.tables import read_batches
 
@@ -183,12 +184,13 @@ def _copies(graph: Graph, documents: Container[str]) -> list[dict[str, Any]]:
 
 
 def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the files of some jobs by rule, those nearest to the source first."""
-    files: dict[str, list[str]] = {}
+    """Return the files of some jobs by rule, in the order of the flow."""
+    layers = layers_of(stages_of(graph), edges_of(graph))
+    files: dict[str, list[str]] = {name: [] for layer in layers for name in layer}
     for job in jobs:
         own = [path for path in job.outputs if graph.maker[path] is job]
-        files.setdefault(job.name, []).extend(map(graph.shown, own))
-    return files
+        files[job.name].extend(map(graph.shown, own))
+    return {name: paths for name, paths in files.items() if paths}
 
 
 def _pages(
