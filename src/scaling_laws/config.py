@@ -240,6 +240,11 @@ class Corpus(Section):
     title: str
     """Name in figures and tables."""
 
+    @property
+    def has_addresses(self) -> bool:
+        """Whether its documents are pages, each with the URL that it stood at."""
+        return self.format in ("warc", "wet")
+
 
 class Decontaminate(Section):
     """Removal of evaluation documents that the training split holds."""
@@ -567,6 +572,9 @@ class Config(Section):
     extract: Extract = Extract()
     dedup: Dedup = Dedup()
     split: Split = Split()
+    forgotten: Path = Path("forgotten.txt")
+    """Text file of URLs and domains whose pages are left out, one a line, which `scaling-laws
+    forget` adds to; it need not exist. What is added reruns the shards that it concerns."""
     corpora: dict[Name, Corpus] = {}
     """The other corpora, by name; null drops one of another file."""
     decontaminate: Decontaminate = Decontaminate()
@@ -643,6 +651,7 @@ SECTIONS = {
     "corpus": ("extract", "decontaminate"),
     "tokenizer": ("tokenizer",),
     "encode": ("tokenizer",),
+    "flow": ("dedup",),
     "calibrate": ("training",),
     "train": ("training",),
     "evaluate": ("evaluation",),
@@ -664,18 +673,7 @@ def load(files: Sequence[Path]) -> Config:
     """
     merged: dict[str, Any] = {}
     for path in (Path("config.yaml"), *files):
-        try:
-            settings = yaml.safe_load(reading(path).read_text())
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; run this beside config.yaml") from None
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not YAML ({reason})") from None
-        if settings is None:  # nothing but comments
-            continue
-        if not isinstance(settings, dict):
-            raise InputError(f"{path}: found {type(settings).__name__}, expected keys and values")
-        _merge(merged, settings)
+        _merge(merged, _read_yaml(path))
     return validate(merged, str(files[-1]) if files else "config.yaml")
 
 
@@ -686,6 +684,29 @@ def _merge(settings: dict[str, Any], overlay: dict[str, Any]) -> None:
             _merge(settings[key], value)
         else:
             settings[key] = value
+
+
+def read_resolved(path: Path) -> Config:
+    """Return the configuration that `resolve` wrote beside the results that it made.
+
+    Raises:
+        InputError: When it is missing, no YAML or wrong.
+    """
+    return validate(_read_yaml(path), str(path))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a file; none where it has nothing but comments."""
+    try:
+        settings = yaml.safe_load(reading(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run this beside config.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML ({reason})") from None
+    if not isinstance(settings, dict | None):
+        raise InputError(f"{path}: found {type(settings).__name__}, expected keys and values")
+    return settings or {}
 
 
 def validate(settings: dict[str, Any], where: str = "config") -> Config:

@@ -1,12 +1,15 @@
-"""Parquet tables: read with what is wrong named, written whole or not at all."""
+"""Tables: read with what is wrong named, written whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import StringIO
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,21 +21,78 @@ from scaling_laws.progress import track
 
 GROUP_ROWS = 1000
 GROUP_CHARACTERS = 2**25
+LONGEST = 60  # characters of a cell in a message
+
+Kind = Literal["text", "remark", "names", "amount", "number"]
+"""What the cells of a column hold."""
+EXPECTED: dict[Kind, str] = {
+    "text": "text",
+    "remark": "text or nothing",
+    "names": "a list of names",
+    "amount": "a number of 0 or more",
+    "number": "a number or nothing",
+}
+RUN_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(
+        ("run", "architecture", "optimizer", "schedule", "outcome", "corpus"), "text"
+    ),
+    "study": "names",
+    **dict.fromkeys(
+        (
+            "n_layer", "d_model", "n_ctx", "reuse", "N", "N_total", "D", "B", "steps", "tokens",
+            "C", "C_full", "lr", "lr_sum", "dropout", "seed", "step", "position",
+        ),
+        "amount",
+    ),
+    # An LSTM has no heads, a diverged run no loss, and a batch that is one micro-batch no norm of
+    # a smaller one.
+    **dict.fromkeys(
+        (
+            "n_head", "d_ff", "test_loss", "best_test_loss", "best_step", "train_loss",
+            "test_loss_se", "loss", "loss_se", "grad_sq_small", "grad_sq_big",
+            "grad_tokens_small", "seconds",
+        ),
+        "number",
+    ),
+}  # fmt: skip
+"""Columns of the tables of runs, curves, evaluations and positions."""
+TEXT_KINDS: dict[str, dict[str, Kind]] = {
+    "flow.csv": {
+        "stage": "text", "unit": "text", "outcome": "text", "reason": "remark", "count": "amount",
+    },
+    "duplicates.csv": {"series": "text", "similarity": "amount", "value": "number"},
+    "held_out.csv": {
+        **dict.fromkeys(("law", "name", "form", "status"), "text"),
+        **dict.fromkeys(
+            ("runs", "observed", "predicted", "error", "low", "high", "held"), "number"
+        ),
+        "why": "remark",
+    },
+    "conventions.csv": {
+        **dict.fromkeys(("how", "status"), "text"),
+        **dict.fromkeys(("count", "flop", "why"), "remark"),
+        **dict.fromkeys(("exponent", "low", "high"), "number"),
+    },
+    "runs.tsv": {"run": "text", "study": "text", "N": "amount", "C_full": "amount"},
+}  # fmt: skip
+"""Columns that others read of the tables that stages write as text, by file name."""
 
 
 def open_table(path: Path, columns: Sequence[str] = ()) -> pq.ParquetFile:
     """Return a Parquet file that has `columns`, to be read in parts.
 
     Raises:
-        InputError: When it is missing, no Parquet file, or lacks a column.
+        InputError: When it is missing, no Parquet file, lacks a column, or has one twice.
     """
     try:
         table = pq.ParquetFile(reading(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: not a Parquet file ({error})") from None
+        raise InputError(f"{path}: not a Parquet file ({_first_line(error)})") from None
     found = table.schema_arrow.names
+    if twice := sorted({column for column in found if found.count(column) > 1}):
+        raise InputError(f"{path}: two columns are called {', '.join(twice)}")
     if missing := [column for column in columns if column not in found]:
         raise InputError(f"{path}: no column {', '.join(missing)}; found {', '.join(found)}")
     return table
@@ -67,13 +127,105 @@ def read_batches(
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a whole Parquet file that has at least `columns`.
+    """Return a whole table of runs, curves, evaluations or positions, with at least `columns`.
 
     Raises:
-        InputError: When it is missing, no Parquet file, or lacks a column.
+        InputError: When it is missing, no whole Parquet file, lacks a column, or a column of
+            `RUN_KINDS` does not hold what it should.
     """
-    table: pd.DataFrame = open_table(path, columns).read().to_pandas()
+    file = open_table(path, columns)
+    try:
+        table: pd.DataFrame = file.read().to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: damaged: {_first_line(error)}") from None
+    return _checked(table, path, RUN_KINDS)
+
+
+def read_text_table(path: Path, kinds: Mapping[str, Kind], *, rows: bool = True) -> pd.DataFrame:
+    """Return a table of text that a stage has written: by tabs if it ends in .tsv, else by commas.
+
+    Args:
+        path: The file.
+        kinds: What its columns hold; it may have others.
+        rows: Whether it must have a row.
+
+    Raises:
+        InputError: When it is missing, no whole table, lacks a column or a row, or a column does
+            not hold what it should.
+    """
+    try:
+        text = reading(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: no text in UTF-8 ({error.reason})") from None
+    if text and not text.endswith("\n"):
+        raise InputError(f"{path}: ends in the middle of a line; make it again")
+    try:
+        table = pd.read_csv(StringIO(text), sep="\t" if path.suffix == ".tsv" else ",")
+    except ValueError as error:
+        raise InputError(f"{path}: not a table ({_first_line(error)})") from None
+    if missing := [name for name in kinds if name not in table]:
+        found = ", ".join(map(str, table.columns))
+        raise InputError(f"{path}: no column {', '.join(missing)}; found {found}")
+    if rows and table.empty:
+        raise InputError(f"{path}: no rows; expected at least one")
+    return _checked(table, path, kinds)
+
+
+def _checked(table: pd.DataFrame, path: Path, kinds: Mapping[str, Kind]) -> pd.DataFrame:
+    """Return a table with its columns of numbers as such.
+
+    Raises:
+        InputError: With the first cell that is not of its column's kind.
+    """
+    for name in [name for name in kinds if name in table]:
+        kind, column = kinds[name], table[name]
+        sound = column.isna() & (kind in ("remark", "number"))
+        if kind in ("amount", "number"):
+            table[name] = numbers = _numbers(column)
+            finite = np.isfinite(numbers) & (numbers >= 0)
+            sound |= finite if kind == "amount" else numbers.notna()
+        else:
+            if kind == "remark":  # of which none may be there, which reads as numbers
+                table[name] = column.astype(object)
+            sound |= column.map(_are_names if kind == "names" else _is_text).astype(bool)
+        if not sound.all():
+            row = int(np.argmin(sound.to_numpy(dtype=bool)))
+            raise InputError(
+                f"{path}: row {row + 1}: {name} is {shown(column.iloc[row])}; "
+                f"expected {EXPECTED[kind]}"
+            )
     return table
+
+
+def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column as numbers, NaN where a cell is none."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column
+    plain = column.map(lambda cell: cell if isinstance(cell, str | Real) else None)
+    plain = plain.map(lambda cell: None if isinstance(cell, bool | np.bool) else cell)
+    return pd.to_numeric(plain, errors="coerce")
+
+
+def _is_text(cell: object) -> bool:
+    return isinstance(cell, str)
+
+
+def _are_names(cell: object) -> bool:
+    return isinstance(cell, list | np.ndarray) and all(isinstance(name, str) for name in cell)
+
+
+def shown(cell: object) -> str:
+    """Return a cell as a message says it, on one line and not at length."""
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return "empty"
+    text = repr(cell.item() if isinstance(cell, np.generic) else cell)
+    return f"{text[:LONGEST]}..." if len(text) > LONGEST else text
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -164,9 +164,9 @@ PANELS = {
             [
                 r"\$L\(C_\\mathrm{min}\)\$",
                 r"\$L\(D\(C\)\)\$, Table 6",
-                r"1e\+04 PF-days, 1\.67 nats",
+                r"\$1\.1 \\times 10\^\{4\}\$ PF-days, 1\.67 nats",
                 r"\$L\(D\(C\)\)\$, eq\. 6\.7",
-                r"1e\+05 PF-days, 1\.49 nats",
+                r"\$1\.1 \\times 10\^\{5\}\$ PF-days, 1\.49 nats",
             ],
         ),
         (
@@ -176,7 +176,7 @@ PANELS = {
             "log",
             [
                 r"\$L\(C_\\mathrm{min}\)\$",
-                r"\$L\(D\(C\)\)\$, own N\(C_min\)",
+                r"\$L\(D\(C\)\)\$, own \$N\(C_\\mathrm\{min\}\)\$",
                 ".* PF-days, .* nats",
             ],
         ),
@@ -195,7 +195,10 @@ PANELS = {
         (x, "log", y, "log", ["no reuse", "2x reuse", "4x reuse"])
         for x, y in (("Parameters, reuse counted (non-embedding)", LOSS), (N, ""))
     ],
-    "fig18": [("Step", "log", "Tokens processed", "log", []), ("Step", "log", "", "log", [])],
+    "fig18": [
+        ("Step", "log", "Tokens processed", "log", ["runs", r"hyperbola, eq\. 5\.1"]),
+        ("Step", "log", "", "log", []),
+    ],
     "fig19": [
         (N, "log", r"Least steps, $S_\mathrm{min}$", "log", []),
         (N, "log", r"Least tokens, $E_\mathrm{min}$", "log", []),
@@ -240,7 +243,7 @@ PANELS = {
             "linear",
             "Chance",
             "linear",
-            ["chance to be a candidate", "threshold 0.5"],
+            [],
         ),
         ("", "linear", "Near duplicates dropped", "linear", []),
     ],
@@ -285,4 +288,4 @@ COLOURS = {
     "fig21": [TOKEN],
     "cost": [N],
 }
-OUTSIDE = {"fig08": CORPORA}
+OUTSIDE = {"fig08": CORPORA, "duplicates": ["chance to be a candidate", "threshold 0.5"]}

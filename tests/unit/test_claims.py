@@ -105,6 +105,29 @@ def test_noise_is_that_of_runs_that_differ_in_their_seed_alone():
     assert claim.found[0] == "N = 1,000: standard deviation 0.0200 nats over 3 seeds"
 
 
+@pytest.mark.parametrize(("number", "holds"), [(2, None), (3, True)])
+def test_two_seeds_give_a_number_but_no_judgement(number, holds):
+    rows = [
+        run_row(f"s{seed}", "a", 1000, B, seed=seed, test_loss=4 + 0.01 * seed)
+        for seed in range(number)
+    ]
+    claim = seeds(sizes()._replace(runs=pd.DataFrame(rows)))
+    assert claim.holds is holds
+    assert claim.found[0].endswith(f"over {number} seeds")
+
+
+def test_seeds_count_by_their_degrees_of_freedom():
+    losses = {1000: (4.00, 4.02, 4.04), 2000: (3.0, 3.04)}
+    rows = [
+        run_row(f"{N}-{seed}", "a", N, B, seed=seed, test_loss=loss)
+        for N, of_size in losses.items()
+        for seed, loss in enumerate(of_size)
+    ]
+    claim = seeds(sizes()._replace(runs=pd.DataFrame(rows)))
+    pooled = ((2 * 0.02**2 + 0.0008) / 3) ** 0.5
+    assert claim.found[-1].startswith(f"pooled: {pooled:.4f} nats")
+
+
 def test_too_few_runs_tell_nothing():
     tables = sizes()
     one = tables._replace(runs=tables.runs.head(1))
@@ -122,7 +145,7 @@ def write(folder, tables):
     ("change", "said"),
     [
         ({"N": [1000.0, None, 2.0, 3.0]}, r"runs\.parquet: row 2: N is empty"),
-        ({"N": ["a", "b", "c", "d"]}, r"runs\.parquet: column N holds 'a', expected numbers"),
+        ({"N": ["a", "b", "c", "d"]}, r"runs\.parquet: row 1: N is 'a'; expected a number of 0"),
         ({"outcome": ["diverged"] * 4}, r"runs\.parquet: every run diverged"),
     ],
 )
@@ -145,6 +168,6 @@ def test_the_command_prints_every_claim_of_a_results_folder(tmp_path, capsys):
     claims(tmp_path)
     said = capsys.readouterr().out
     assert "Larger models reach each loss in fewer tokens: holds" in said
-    assert "Larger batches reach a loss in fewer steps and more tokens: too few runs" in said
+    assert "Larger batches reach a loss in fewer steps and more tokens: not enough range" in said
     with pytest.raises(InputError, match=r"tables/runs\.parquet: no such file"):
         claims(tmp_path / "nowhere")

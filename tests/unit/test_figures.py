@@ -420,6 +420,43 @@ def test_numbers_on_axes_are_plain(value: float, text: str):
     assert style.plain(value) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("E + (N_c / N)^alpha_N", r"$E\,+\,(N_{c}/N)^{\alpha_{N}}$"),
+        (
+            "[(N_c / N)^(alpha_N / beta) + D]^beta",
+            r"$[(N_{c}/N)^{\alpha_{N}/\beta}\,+\,D]^{\beta}$",
+        ),
+        ("a + b ln N", r"$a\,+\,b\,\ln\,N$"),
+    ],
+)
+def test_laws_in_plain_text_become_mathematics(text: str, said: str):
+    assert style.formula(text) == said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (4.75, 5.72, ["4.75", "5", "5.25", "5.5"]),
+        (140, 740, ["200", "500"]),
+        (105, 195, ["125", "150", "175"]),
+        (5e-11, 6e-10, ["$10^{-10}$", "$2 \\times 10^{-10}$", "$5 \\times 10^{-10}$"]),
+        (1e-8, 10, None),
+    ],
+)
+def test_axes_have_few_labels_and_never_none(low: float, high: float, labels: list[str] | None):
+    axes = Figure().subplots()
+    axes.set_xlim(low, high)
+    style.log_axis(axes, "x")
+    locator, formatter = axes.xaxis.get_major_locator(), axes.xaxis.get_major_formatter()
+    ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
+    if labels is None:
+        assert 3 <= len(ticks) <= 7
+    else:
+        assert [formatter(tick, place) for place, tick in enumerate(ticks)] == labels
+
+
 # What is missing is said, not drawn wrong.
 
 
@@ -433,11 +470,11 @@ def test_a_fit_that_is_not_identified_is_not_drawn(everything: Path, tmp_path: P
     for name in ("fig01", "fig04", "fig10", "fig11", "fig12", "fig13", "fig14", "fig16", "fig19"):
         figure(name, folder, output=out)
         notes = " ".join(words(out, name)["notes"])
-        assert "B_crit(L) is not identified by these runs (too few batches)" in notes
+        assert "B_crit(L) is not determined by these runs (too few batches)" in notes
     assert words(out, "fig01")["panels"][0]["x"]["label"] == "Compute (PF-days, non-embedding)"
     assert not words(out, "fig04")["panels"][1]["drawn"]
-    assert "needs B_crit(L)" in words(out, "fig04")["panels"][1]["text"]
-    assert "nothing drawn; needs B_crit(L)" in words(out, "fig19")["alt"]
+    assert "B_crit(L) is not determined by these runs" in words(out, "fig04")["panels"][1]["text"]
+    assert "nothing drawn; B_crit(L) is not determined" in words(out, "fig19")["alt"]
     assert len(points(out, "fig19")) == 0
     fits = {series for series in points(out, "fig10").series if series == "fit"}
     assert fits == set()
@@ -505,7 +542,7 @@ def test_figures_of_a_configuration_are_those_whose_studies_and_laws_are_on():
 def test_bad_inputs_are_named(everything: Path, tmp_path: Path):
     with pytest.raises(InputError, match="unknown figure 'fig99'; expected one of fig01"):
         figure("fig99", everything, output=tmp_path)
-    with pytest.raises(InputError, match=r"L_ND\.json: no such file; run `scaling-laws fit L_ND`"):
+    with pytest.raises(InputError, match=r"L_ND\.json: no such file; `scaling-laws fit"):
         folder = copy(everything, tmp_path)
         (folder / "fits/L_ND.json").unlink()
         figure("fig04", folder, laws="L_ND", output=tmp_path / "out")

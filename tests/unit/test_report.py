@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections import Counter
@@ -156,12 +157,44 @@ def fit_of(value: float, low: float | None, high: float | None, **more) -> dict:
             "not enough range", "Too few runs.",
         ),
         (fit_of(0.07, None, None, status="exact"), "not enough range", "As many points"),
+        (fit_of(0.07, 0.01, 0.1), "not enough range", "The interval holds it, but is wider than"),
+        (fit_of(0.2, 0.1, 0.3), "differs", "The interval lies above it"),
+        (fit_of(math.nan, 0.06, 0.08), "not enough range", "It has no interval."),
+        (fit_of(0.07, -math.inf, math.inf), "not enough range", "It has no interval."),
+        (
+            fit_of(0.07, 0.06, 0.08, status="at_bound", diagnosis=[f"alpha_N{' x' * 20}: so"]),
+            "not enough range", f"alpha_N{' x' * 20}.",
+        ),
     ],
 )  # fmt: skip
 def test_verdicts_follow_one_rule(fit: dict, word: str, why: str):
     (verdict,) = verdicts(fit)
     assert (verdict.parameter, verdict.word) == ("alpha_N", word)
     assert verdict.why.startswith(why)
+
+
+@pytest.mark.parametrize("where", ["its own", "beside it"])
+def test_laws_of_small_batches_rest_on_the_critical_batch(where: str):
+    numbers = {"value": 0.05, "low": 0.04, "high": 0.06, "paper": 0.05, "paper_other": None}
+    fit = fit_of(0, 0, 0) | {"law": "L_C_min", "range": {"C_min": [1e-9, 1e-6]}}
+    fit["parameters"] = {"alpha_C_min": numbers, "C_c_min": numbers}
+    for status, word in (("converged", "agrees"), ("at_bound", "not enough range")):
+        critical = {"status": status}
+        noted = fit | {"B_crit": critical} if where == "its own" else fit
+        (verdict,) = verdicts(noted, None if where == "its own" else critical)
+        assert verdict.word == word
+    assert verdict.why == "It rests on B_crit(L), which these runs do not determine."
+    (of_size,) = verdicts(fit_of(0.07, 0.06, 0.08), {"status": "at_bound"})
+    assert of_size.word == "agrees"
+
+
+def test_what_the_papers_runs_span_is_said_of_the_papers_laws_alone():
+    numbers = {"value": 0.34, "low": 0.3, "high": 0.4, "paper": 0.34, "paper_other": None}
+    names = ("alpha", "beta", "A", "B", "E")
+    fit = fit_of(0, 0, 0) | {"law": "chinchilla", "parameters": dict.fromkeys(names, numbers)}
+    assert all("there" not in verdict.why for verdict in verdicts(fit))
+    (verdict,) = verdicts(fit_of(0.07, 0.06, 0.08))
+    assert "768 to 1.50e9 there" in verdict.why
 
 
 def test_page_counts_its_verdicts(page: Page, complete: Path):
@@ -240,7 +273,11 @@ def test_user_with_a_table_of_runs_only_gets_a_report(tmp_path: Path):
     assert "1 exponent: agree with the published" in page.text
     assert f"No table of runs is in these results: the laws were fitted to {tmp_path}" in page.text
     assert "Not in these results, and so not counted: tables/flow.csv" in page.text
-    assert "Not drawn: fig01.svg is not in these results." in page.text
+    assert "fig01" not in page.ids
+    absent = [name for name in FIGURES if name != "residuals"]
+    for name in absent:
+        line = f"{FIGURES[name].title}: {name}.svg is not in these results"
+        assert page.text.count(line) == 1
     assert "config.yaml is not in these results." in page.text
     assert len(page.drawings) == 1
 
@@ -249,8 +286,8 @@ def test_page_shows_nothing_of_studies_that_were_turned_off(copied: Path, tmp_pa
     synthetic.configure(copied, ["model_size", "depth"], ["L_N", "L_C"])
     output, comparison = write(copied, tmp_path)
     page = Page(output.read_text())
-    assert "Not drawn: study data_size, law L_D off." in page.text
-    assert "Not drawn: study lstm off." in page.text
+    assert f"{FIGURES['fig01'].title}: study data_size, law L_D off" in page.text
+    assert f"{FIGURES['fig07'].title}: study lstm off" in page.text
     assert {json.loads((copied / f"figures/{name}.json").read_text())["alt"] for name in
             ("fig02", "fig06", "fig23")} <= set(page.drawings)  # fmt: skip
     assert set(pd.read_csv(comparison)["law"]) == {"L(N)", "L(C)"}
@@ -303,13 +340,14 @@ def test_bad_inputs_are_named(copied: Path, tmp_path: Path):
     (copied / "figures/fig01.json").write_text("{")
     with pytest.raises(InputError, match=r"fig01\.json: not JSON"):
         write(copied, tmp_path)
-    (copied / "figures/fig01.svg").write_text("nothing")
-    with pytest.raises(InputError, match=r"fig01\.(svg|json): not"):
-        write(copied, tmp_path)
     (copied / "figures/fig01.json").unlink()
-    with pytest.raises(InputError, match=r"fig01\.svg: not an SVG file"):
+    with pytest.raises(InputError, match=r"fig01\.json: no such file"):
         write(copied, tmp_path)
-    change_fit(copied, "L_N", law="L_D")
+    shutil.copy(copied / "figures/fig02.json", copied / "figures/fig01.json")
+    (copied / "figures/fig01.svg").write_text("nothing")
+    with pytest.raises(InputError, match=r"fig01\.svg: not a whole SVG file"):
+        write(copied, tmp_path)
+    shutil.copy(copied / "fits/L_D.json", copied / "fits/L_N.json")
     with pytest.raises(InputError, match=r"L_N\.json: law is 'L_D'; expected 'L_N'"):
         write(copied, tmp_path)
 
@@ -336,11 +374,12 @@ def test_summary_gives_exponents_and_where_to_look(
 def test_inlined_svg_keeps_its_references_apart(tmp_path: Path):
     path = tmp_path / "fig07.svg"
     path.write_text(
-        '<?xml version="1.0"?><svg width="1pt" viewBox="0 0 1 1"><metadata>x</metadata>'
+        '<?xml version="1.0"?><svg width="36pt" viewBox="0 0 1 1"><metadata>x</metadata>'
         '<style>*{color:red}</style><g id="a"/><use href="#a" clip-path="url(#b)"/></svg>'
     )
     assert inline_svg(path) == (
-        '<svg viewBox="0 0 1 1" aria-hidden="true" class="drawing"><g id="fig07-a"/>'
+        '<svg viewBox="0 0 1 1" style="--inches: 0.50" aria-hidden="true" class="drawing">'
+        '<g id="fig07-a"/>'
         '<use href="#fig07-a" clip-path="url(#fig07-b)"/></svg>'
     )
 
@@ -348,7 +387,7 @@ def test_inlined_svg_keeps_its_references_apart(tmp_path: Path):
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.076, "0.0760"), (8.8e13, "8.80e13"), (7.03, "7.03"), (123.4, "123"), (12345, "12,345"),
-     (None, "–"), (float("nan"), "–"), (4e-11, "4.00e-11")],
+     (None, "–"), (float("nan"), "–"), (float("inf"), "–"), (4e-11, "4.00e-11")],
 )  # fmt: skip
 def test_numbers_have_three_digits(value: float | None, text: str):
     assert number(value) == text

@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
-from running import RESULTS, snakemake
+from running import RESULTS, planned_rules, snakemake
+from tokenizers import Tokenizer
 
 
 def scaling_laws(folder, *words, code=0):
@@ -230,3 +232,81 @@ def test_no_crate_is_made_of_what_is_not_as_it_was_written(copy):
     scaling_laws(copy, "crate", RESULTS, code=2)
     fit.unlink()
     scaling_laws(copy, "crate", RESULTS, code=2)
+
+
+def decoded(folder):
+    """Return the texts of all token files."""
+    tokens = folder / RESULTS / "tokens"
+    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
+    return {
+        path.stem: tokenizer.decode(np.fromfile(path, "<u2"), skip_special_tokens=False)
+        for path in tokens.glob("*.bin")
+    }
+
+
+def records(path):
+    """Return the content of a WARC file, compressed record by record."""
+    data, whole = path.read_bytes(), b""
+    while data:
+        member = zlib.decompressobj(31)
+        whole += member.decompress(data)
+        data = member.unused_data
+    return whole
+
+
+def test_a_forgotten_domain_is_in_no_token_file_and_what_does_not_depend_on_it_stays(copy):
+    results, theirs = copy / RESULTS, "//www.rte.ie/"
+    pages = of(copy, "documents/*[0-9].parquet")
+    elsewhere = "\n".join(pages["text"][~pages["url"].str.contains(theirs)])
+    lines = {
+        line
+        for text in of(copy, "corpus/t*.parquet").query("url.str.contains(@theirs)")["text"]
+        for line in text.split("\n")
+        if len(line) > 80 and line not in elsewhere
+    }
+    before = "".join(decoded(copy).values())
+    assert len(lines) > 100 and all(line in before for line in lines)
+    crawled, rows = of(copy, "crawl/[01].parquet"), of(copy, "links/links.parquet")
+    manifests = {path: path.read_bytes() for path in results.rglob("lineage/*.json")}
+
+    said = json.loads(scaling_laws(copy, "forget", "--domain", "rte.ie", RESULTS, "--as-json"))
+    assert said["added"] == ["rte.ie"] and said["list"] == "forgotten.txt"
+    assert said["links"] == rows["url"].str.contains(theirs).sum() > 50
+    assert len(said["documents"]) == pages["url"].str.contains(theirs).sum() > 50
+    assert any("syndicate.example" in row["url"] for row in said["copies"])
+    assert set(planned_rules(copy)) == set(said["rebuild"])
+    snakemake(copy, "--", "tokens")
+
+    ran = {
+        str(path.relative_to(results)) for path in manifests if path.read_bytes() != manifests[path]
+    }
+    shard = ("links/shards", "crawl", "documents", "dedup/signatures")
+    assert {name for name in ran if name.startswith(shard)} == {
+        f"{folder}/lineage/0.json" for folder in shard
+    }
+    rebuilt = {f"{RESULTS}/{name}" for name in ran}
+    assert rebuilt <= {name for names in said["rebuild"].values() for name in names}
+    assert {path.split("/")[0] for path in ran} == {
+        *("links", "crawl", "documents", "dedup", "corpus", "corpora", "tokens")
+    }
+    after = decoded(copy)
+    assert {name: [line for line in lines if line in text] for name, text in after.items()} == {
+        path.stem: [] for path in (results / "tokens").glob("*.bin")
+    }
+    assert "//syndicate.example/" in "".join(of(copy, "corpus/train.parquet")["url"])
+    kept = [path for path in (results / "crawl").iterdir() if ".warc" in path.name]
+    for path in kept:
+        if not path.name.endswith(".journal"):
+            assert theirs.encode() not in records(path), path
+        else:
+            assert theirs.encode() not in path.read_bytes(), path
+    fetched = crawled[(crawled["outcome"] == "ok") & ~crawled["url"].str.contains(theirs)]
+    again = of(copy, "crawl/[01].parquet").query("outcome == 'ok'")
+    pd.testing.assert_frame_equal(again, fetched)  # when each was fetched is a column
+    reasons = of(copy, "links/shards/*.rejected.parquet").query("url.str.contains(@theirs)")
+    assert "forgotten" in set(reasons["reason"])
+
+    (copy / "forgotten.txt").write_text("# asked on Monday\nhttps://nobody.example/1 # later\n")
+    assert planned_rules(copy, "--", "tokens")["merge_links"] >= 1
+    (copy / "forgotten.txt").write_text("# asked on Monday\nRTE.ie\n")
+    assert not planned_rules(copy, "--", "tokens")

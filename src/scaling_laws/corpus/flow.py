@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling_laws.ledger import reading
+from scaling_laws.errors import InputError
+from scaling_laws.json_files import Form, read_object
 from scaling_laws.output import atomic
-from scaling_laws.tables import open_table, read_batches
+from scaling_laws.tables import open_table, read_batches, shown
 
 BINS = 20  # of similarities
 COLUMNS = ("stage", "unit", "outcome", "reason", "count")
+
+
+class TokenFacts(Form):
+    """What a token file's JSON counts."""
+
+    documents: int
+    tokens: int
 
 
 def flow(
@@ -79,13 +86,13 @@ def flow(
             ("corpora", "documents", "kept", name, _rows([results / f"corpora/{name}.parquet"]))
         )
     for name in ["train", "test", *(corpora or [])]:
-        facts = json.loads(reading(results / f"tokens/{name}.json").read_text())
+        facts = read_object(results / f"tokens/{name}.json", TokenFacts)
         rows.append(("tokens", "documents", "kept", name, facts["documents"]))
         rows.append(("tokens", "tokens", "kept", name, facts["tokens"]))
-    with atomic(output) as partial:
-        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(partial, index=False)
     signatures = results / f"dedup/signatures/{numbers[0]}.parquet"
     table = _duplicates(signatures, corpus / "duplicates.parquet", threshold)
+    with atomic(output) as partial:
+        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(partial, index=False)
     with atomic(duplicates) as partial:
         table.to_csv(partial, index=False)
     return {"rows": len(rows)}
@@ -107,7 +114,10 @@ def _duplicates(signatures: Path, dropped: Path, threshold: float) -> pd.DataFra
     """Return the S-curve of the candidates, 1 - (1 - s^rows)^bands, and what was found."""
     schema = open_table(signatures).schema_arrow
     bands = sum(name.startswith("band_") for name in schema.names)
-    rows = int((schema.metadata or {})[b"rows"])
+    noted = (schema.metadata or {}).get(b"rows", b"")
+    if not bands or not noted.isdigit():
+        raise InputError(f"{signatures}: no bands of rows; expected what `signatures` writes")
+    rows = int(noted)
     s = np.linspace(0, 1, 101)
     chance = pd.DataFrame(
         {"series": "chance", "similarity": s, "value": 1 - (1 - s**rows) ** bands}
@@ -120,8 +130,14 @@ def _duplicates(signatures: Path, dropped: Path, threshold: float) -> pd.DataFra
         )
         if kind == "near" and similarity is not None
     ]
+    if wrong := [similarity for similarity in near if not _is_share(similarity)]:
+        raise InputError(f"{dropped}: jaccard is {shown(wrong[0])}; expected a number up to 1")
     counts, edges = np.histogram(near, bins=BINS, range=(0, 1))
     middle = (edges[:-1] + edges[1:]) / 2
     found = pd.DataFrame({"series": "found", "similarity": middle, "value": counts})
     least = pd.DataFrame({"series": ["threshold"], "similarity": [threshold], "value": [np.nan]})
     return pd.concat([chance, found, least], ignore_index=True)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value <= 1

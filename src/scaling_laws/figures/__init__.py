@@ -43,7 +43,7 @@ PAPER = {
         "power law (dashed). Compute is that of small batches where B_crit(L) is known, as in "
         "the paper. Middle: the largest model of the study of data, stopped at its least test "
         "loss. Right: loss after training. Bands are the fits' intervals; the paper's laws are "
-        "thin.",
+        "thin, where they fall into a panel.",
         studies=("model_size", "data_size"),
         laws=("L_C", "L_D", "L_N"),
         more_laws=("L_C_min", "B_crit"),
@@ -220,7 +220,8 @@ OWN = {
     "corpus": Needs(
         "From links to documents",
         "What each stage of the corpus kept, and what it dropped for which reason. Each bar "
-        "begins with what the stage before kept.",
+        "begins with what the stage before kept; links are counted as submissions until several "
+        "of one page are merged.",
         files=("tables/flow.csv",),
     ),
     "duplicates": Needs(
@@ -239,7 +240,8 @@ OWN = {
     "held_out": Needs(
         "Largest runs, foretold by the others",
         "The runs of most compute are held out, and the law is fitted to the rest: interval of "
-        "a run by each form of the law, and what was observed (vertical line).",
+        "a run by each form of the law, and what was observed (vertical line). Pale where the rest "
+        "does not determine the form.",
         files=("tables/held_out.csv",),
     ),
     "conventions": Needs(

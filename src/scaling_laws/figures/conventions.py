@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from scaling_laws.figures import style
 from scaling_laws.figures.canvas import Canvas
-from scaling_laws.figures.inputs import IDENTIFIED, Inputs
+from scaling_laws.figures.inputs import Inputs
+from scaling_laws.laws.fitted import IDENTIFIED
 
 SHORT = {
     "without embeddings": "N",

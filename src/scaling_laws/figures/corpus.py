@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea
+from matplotlib.patches import Rectangle
 
 from scaling_laws.figures import style
 from scaling_laws.figures.canvas import Canvas
 from scaling_laws.figures.inputs import Inputs
 
 STAGES = {
-    "links": "submissions",
+    "links": "submissions, kept: pages",
     "crawl": "pages",
     "extract": "documents",
     "dedup": "documents",
@@ -24,7 +27,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     table = inputs.table("tables/flow.csv").fillna({"reason": ""})
     canvas = Canvas("stages", width=7.2, height=3.0)
     (panel,) = canvas.panels
-    shown: list[tuple[str, str]] = []
+    shown: list[str] = []
     for place, (stage, unit) in enumerate(STAGES.items()):
         rows = table[(table.stage == stage) & (table.stage != "tokens")]
         parts = [("kept", int(rows["count"][rows.outcome == "kept"].sum()), style.CATEGORIES[0])]
@@ -43,13 +46,25 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             panel.axes.barh(place, share, left=left, color=color, height=0.62, lw=0)
             panel.keep(f"{stage}: {name}", [left + share], [place], low=[count])
             left += share
-        words = "; ".join(f"{name.replace('_', ' ')} {count:,}" for name, count, _ in parts)
-        shown.append((f"{stage} ({unit})", words))
-    for place, (_, words) in enumerate(shown):
-        panel.axes.text(0.4, place - 0.36, words, fontsize=7, va="bottom", ha="left", color="0.25")
+        shown.append(f"{stage} ({unit})")
+        key = AnnotationBbox(
+            _key(parts), (0, place - 0.34), box_alignment=(0, 0), frameon=False, pad=0
+        )
+        panel.axes.add_artist(key)
     panel.finish("Share of what the stage read (%)", "", scales=("linear", "linear"), legend=None)
-    panel.axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+    panel.axes.set_yticks(range(len(shown)), shown)
     panel.axes.set_ylim(len(shown) - 0.4, -0.75)
     panel.axes.set_xlim(0, 100)
     panel.axes.grid(visible=False, axis="y")
     return canvas.drawn()
+
+
+def _key(parts: list[tuple[str, int, str]]) -> HPacker:
+    """Return the parts of a bar in words, each behind a square of its colour."""
+    entries: list[Artist] = []
+    for name, count, color in parts:
+        square = DrawingArea(6, 6)
+        square.add_artist(Rectangle((0, 0), 6, 6, color=color, lw=0))
+        words = TextArea(f"{name.replace('_', ' ')} {count:,}", textprops={"size": 7})
+        entries.append(HPacker(children=[square, words], pad=0, sep=3, align="center"))
+    return HPacker(children=entries, pad=0, sep=9, align="center")

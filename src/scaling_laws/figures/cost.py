@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from scaling_laws.figures import style
 from scaling_laws.figures.canvas import Canvas
@@ -40,9 +40,13 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         scales=("linear", "linear"),
         legend=None,
     )
-    panel.axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    panel.axes.xaxis.set_major_locator(MaxNLocator(4))
+    panel.axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.mathematical(value)))
     counts = table.groupby("study").run.nunique()
-    names = [f"{study.replace('_', ' ')} ({counts[study]} runs)" for study in totals.index]
+    names = [
+        f"{study.replace('_', ' ')} ({counts[study]} run{'s' if counts[study] > 1 else ''})"
+        for study in totals.index
+    ]
     panel.axes.set_yticks(range(len(names)), names)
     panel.axes.set_ylim(len(names) - 0.4, -0.6)
     panel.axes.grid(visible=False, axis="y")

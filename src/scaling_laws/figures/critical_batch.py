@@ -62,6 +62,11 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             label=label,
         )
         label = None if there.any() else label
+    if label:
+        inputs.note(
+            f"no scan has a batch of {FAR} times its smallest at {100 * EXTRA:.0f} % more tokens, "
+            "so the second way is not drawn"
+        )
     panel.finish(style.LOSS, "Critical batch size (tokens)", scales=("loss", "log"))
     panel.axes.invert_xaxis()
     return canvas.drawn()

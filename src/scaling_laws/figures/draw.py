@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,9 @@ def figure(
     except ValueError as error:
         raise InputError(f"--corpora: not JSON ({error}); expected an object of titles") from None
     trained, fitted = there(results)
-    on = trained if studies is None else [study for study in studies.split(",") if study]
-    of = fitted if laws is None else [law for law in laws.split(",") if law]
+    read = {s for needs in FIGURES.values() for s in (*needs.studies, *needs.any_of, *needs.more)}
+    on = trained if studies is None else _named("--studies", studies, {*trained, *read})
+    of = fitted if laws is None else _named("--laws", laws, LAWS)
     if missing := lacking(name, on, of):
         raise InputError(f"{results}: {name} needs {', '.join(missing)}, which is not there")
     style.theme()
@@ -84,10 +86,22 @@ def figure(
     return {"points": len(points), "notes": len(inputs.notes)}
 
 
+def _named(option: str, names: str, known: Collection[str]) -> list[str]:
+    """Return names that stand between commas.
+
+    Raises:
+        InputError: When one is unknown.
+    """
+    found = [name for name in names.split(",") if name]
+    if unknown := [name for name in found if name not in known]:
+        raise InputError(f"{option}: no {unknown[0]!r}; expected of {', '.join(sorted(known))}")
+    return found
+
+
 def there(results: Path) -> tuple[list[str], list[str]]:
     """Return the studies that have tables in a results folder, and the laws that have fits."""
     studies = sorted(path.parent.name for path in results.glob("tables/*/runs.parquet"))
-    return studies, [law for law in LAWS if (results / "fits" / f"{law}.json").is_file()]
+    return studies, [law for law in LAWS if (results / "fits" / f"{law}.json").exists()]
 
 
 def describe(name: str, drawing: Figure) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from scaling_laws.errors import InputError
 from scaling_laws.figures import style
 from scaling_laws.figures.canvas import Canvas
 from scaling_laws.figures.inputs import Inputs
@@ -23,7 +24,11 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         color=style.CATEGORIES[0],
         label="chance to be a candidate",
     )
-    least = float(table.similarity[table.series == "threshold"].iloc[0])
+    thresholds = table.similarity[table.series == "threshold"]
+    if thresholds.empty:
+        path = inputs.results / "tables/duplicates.csv"
+        raise InputError(f"{path}: no row of the series threshold; expected one")
+    least = float(thresholds.iloc[0])
     panel.axes.axvline(least, color="0.4", ls=":", lw=1.2, label=f"threshold {least:g}")
     found = table[table.series == "found"]
     if found.value.sum():
@@ -41,6 +46,10 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     else:
         inputs.note("no near duplicate was dropped")
     panel.finish(
-        "Similarity of a pair (Jaccard)", "Chance", scales=("linear", "linear"), legend="upper left"
+        "Similarity of a pair (Jaccard)", "Chance", scales=("linear", "linear"), legend=None
+    )
+    # Above: the line and the bars leave no corner free.
+    canvas.figure.legend(
+        *panel.axes.get_legend_handles_labels(), loc="outside upper center", ncols=2
     )
     return canvas.drawn()

@@ -41,5 +41,7 @@ def _stack(panel: Panel, powers: Mapping[str, float], ends: Sequence[float]) -> 
     for (part, name), color in zip(PARTS, style.CATEGORIES, strict=False):
         above = below * growth ** powers[part]
         times = growth[-1] ** powers[part]
-        panel.fill(name, x, below, above, label=f"{name}: {times:,.3g} times", color=color)
+        panel.fill(
+            name, x, below, above, label=f"{name}: ${style.scientific(times)}$ times", color=color
+        )
         below = above

@@ -43,7 +43,7 @@ def _by_steps(panel: Panel, inputs: Inputs, norm: LogNorm) -> None:
     fit, points = inputs.fit("L_NS"), inputs.points("L_NS")
     # Steps that rest on a critical batch that is not known mean nothing.
     if points.empty or inputs.fit("B_crit") is None:
-        return panel.say("needs B_crit(L) from a batch scan")
+        return panel.say(inputs.lack("L_NS", "B_crit"))
     for place, (N, of_size) in enumerate(groups(points, "N")):
         look = {"color": style.SIZES(norm(N))}
         label = None if place else "runs"

@@ -36,7 +36,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             )
     left.finish(style.PARAMETERS, style.LOSS, legend="lower left")
     if fit is None:
-        right.say("needs L(N, D)")
+        right.say(inputs.lack("L_ND"))
     else:
         power = fit.constants["alpha_N"] / fit.constants["alpha_D"]
         for N, group in groups(points, "N"):

@@ -36,7 +36,8 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         tokens = {"D_e": 2 * FLOP_PER_PF_DAY / (6 * size["N_e"]), "p_D": 1 - size["p_N"]}
         panel = canvas.panels[1]
         start = ours[0].content["range"]["C_min"][0]
-        _cross(panel, ours[0].constants, ours[1].constants, {"own N(C_min)": tokens}, start)
+        own = {r"own $N(C_\mathrm{min})$": tokens}
+        _cross(panel, ours[0].constants, ours[1].constants, own, start)
         panel.finish("Compute (PF-days)", "", title="Own runs", legend="lower left")
     return canvas.drawn()
 
@@ -75,5 +76,9 @@ def _cross(
                 style.MARKERS[place],
                 color=color,
                 ms=6,
-                label=f"{C:.1g} PF-days, {least:.2f} nats",
+                label=f"{_rounded(C)} PF-days, {least:.2f} nats",
             )
+
+
+def _rounded(C: float) -> str:
+    return style.mathematical(float(f"{C:.1g}")) if C < 1e3 else f"${style.scientific(C)}$"

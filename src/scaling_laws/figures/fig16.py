@@ -35,7 +35,7 @@ def _bound(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> N
     """Draw the steps of the least loss against the bound of eq. 5.7."""
     fits = inputs.fits("L_ND", "L_NS", "B_crit")
     if fits is None:
-        return panel.say("needs L(N, D), L(N, S_min) and B_crit(L)")
+        return panel.say(inputs.lack("L_ND", "L_NS", "B_crit"))
     joint, steps, critical = fits
     stopped = runs[runs.outcome == "early_stopped"]
     endless = (joint.constants["N_c"] / stopped.N) ** joint.constants["alpha_N"]
@@ -70,7 +70,7 @@ def _bound(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> N
 
 def _curves(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> None:
     """Draw train and test loss of the largest model, and their gap where the test loss is least."""
-    curves = inputs.curves("data_size")
+    curves = inputs.curves("data_size", also=["train_loss"])
     largest = runs[runs.N.max() == runs.N]
     for place, run in enumerate(largest.sort_values("D").itertuples()):
         curve = curves[curves.run == run.run]
@@ -100,4 +100,7 @@ def _curves(panel: Panel, inputs: Inputs, runs: pd.DataFrame, norm: LogNorm) -> 
         at = train[train.step == run.best_step]
         if len(at):
             row = at.iloc[0]
-            panel.axes.plot([row.step] * 2, [row.train_loss, row.test_loss], color="black", lw=1.4)
+            # In its colour, and narrower from run to run, so that bars at one step are all seen.
+            ends = [row.train_loss, row.test_loss]
+            width = 4 * (1 - place / len(largest)) + 1
+            panel.axes.plot([row.step] * 2, ends, color=color, lw=width, solid_capstyle="butt")

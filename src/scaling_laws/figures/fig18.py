@@ -27,6 +27,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     losses = np.exp(np.concatenate(levels))
     norm = style.norm_of(losses)
     canvas = Canvas(*(f"N = {scan.N}" for scan in scans))
+    label: tuple[str | None, str | None] = ("runs", "hyperbola, eq. 5.1")
     for place, (panel, scan, heights) in enumerate(zip(canvas.panels, scans, levels, strict=True)):
         steps = scan.steps(heights, np.zeros((1, len(scan.run))))
         least, fewest = scan.hyperbolae(steps, np.ones((1, len(scan.run)), dtype=bool))
@@ -41,6 +42,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                 "o",
                 N=scan.N,
                 color=color,
+                label=label[0],
             )
             if np.isfinite(S_min):
                 B = np.geomspace(batches.min() / 4, batches.max() * 4, 100)
@@ -52,7 +54,9 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
                     "--",
                     N=scan.N,
                     color=color,
+                    label=label[1],
                 )
+                label = (None, None)
         panel.finish(
             "Step",
             "" if place else "Tokens processed",

@@ -22,7 +22,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     canvas = Canvas("steps", "tokens")
     if critical is None:
         for panel in canvas.panels:
-            panel.say("needs B_crit(L) from a batch scan")
+            panel.say(inputs.lack("B_crit"))
     else:
         high = max(float(track.loss[0]) for track in found)
         low = min(float(track.loss.min()) for track in found)

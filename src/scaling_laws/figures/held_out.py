@@ -31,10 +31,16 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
             panel.axes.plot(form.predicted, place, "o", color=color)
         panel.axes.axvline(forms.observed.iloc[0], color=style.CATEGORIES[3], lw=1.2, ls="--")
         panel.finish(style.LOSS, "", scales=("linear", "linear"), title=law, legend=None)
-        names = [
-            f"{form.form.partition(' = ')[2] or form.form}, {form.error:.1f} % off"
-            for form in forms.itertuples()
-        ]
-        panel.axes.set_yticks(range(len(names)), names, fontsize=7)
+        names = [_name(form) for form in forms.form]
+        panel.axes.set_yticks(range(len(names)), names)
         panel.axes.set_ylim(len(names) - 0.5, -0.5)
+        beside = panel.axes.secondary_yaxis("right")
+        beside.set_yticks(range(len(names)), [f"{error:.1f} % off" for error in forms.error])
+        beside.tick_params(length=0)
     return canvas.drawn()
+
+
+def _name(form: str) -> str:
+    """Return the right side of a form, and what sets it apart, such as N with embeddings."""
+    equation, *apart = (form.partition(" = ")[2] or form).split(", ")
+    return ", ".join([style.formula(equation), *apart])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +11,29 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.curves import Track, tracks
+from scaling_laws.laws.fitted import identified, read_content, reason
 from scaling_laws.laws.forecast import Fit, read_fit
 from scaling_laws.laws.forms import LAWS
-from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, Rules, read_studies
-from scaling_laws.ledger import reading
+from scaling_laws.laws.points import CURVE_COLUMNS, RUN_COLUMNS, Rules, join, read_studies
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
-from scaling_laws.tables import read_table
+from scaling_laws.tables import TEXT_KINDS, read_table, read_text_table
 
 EVALUATION_COLUMNS = ("run", "step", "corpus", "loss")
 POSITION_COLUMNS = ("run", "step", "corpus", "position", "loss")
-SHAPE_COLUMNS = ("architecture", "n_layer", "d_model", "n_head", "d_ff", "n_ctx", "tokens")
+SHAPE_COLUMNS = (
+    "architecture",
+    "n_layer",
+    "d_model",
+    "n_head",
+    "d_ff",
+    "n_ctx",
+    "tokens",
+    "reuse",
+    "schedule",
+    "N_total",
+    "best_step",
+)
 TEST = "test"
-IDENTIFIED = ("converged", "exact")
 
 
 @dataclass(frozen=True)
@@ -65,24 +75,31 @@ class Inputs:
         """Return the runs of studies that did not diverge, ordered by N; a run stands once in it.
 
         Raises:
-            InputError: If all did.
+            InputError: If there is none, or all did.
         """
         folders = self.folders(*studies)
         if not folders:
             return pd.DataFrame(columns=[*RUN_COLUMNS, *SHAPE_COLUMNS])
         runs = read_studies(folders, "runs", [*RUN_COLUMNS, *SHAPE_COLUMNS])
+        if runs.empty:
+            raise InputError(f"{join(folders)}: runs.parquet has no rows; expected one a run")
         sound = runs[runs.outcome != "diverged"]
         if sound.empty:
             raise InputError(
-                f"{', '.join(map(str, folders))}: every run diverged, so there is nothing to draw; "
-                "lower its training.learning_rate"
+                f"{join(folders)}: every run diverged, so there is nothing to draw; lower its "
+                "training.learning_rate"
             )
         return sound.sort_values(["N", "D", "run"], ignore_index=True)
 
-    def curves(self, *studies: str) -> pd.DataFrame:
-        """Return learning curves with `N` and `B`, and `C` in PF-days, ordered by N."""
+    def curves(self, *studies: str, also: Sequence[str] = ()) -> pd.DataFrame:
+        """Return learning curves with `N` and `B`, and `C` in PF-days, ordered by N.
+
+        Args:
+            studies: Whose.
+            also: Further columns of theirs.
+        """
         folders = self.folders(*studies)
-        curves = read_studies(folders, "curves", CURVE_COLUMNS)
+        curves = read_studies(folders, "curves", [*CURVE_COLUMNS, *also])
         curves = curves.merge(self.runs(*studies)[["run", "N", "B", "D"]], on="run")
         curves = curves[(curves.tokens > 0) & curves.test_loss.notna()]
         curves["C"] = 6 * curves.N * curves.tokens / FLOP_PER_PF_DAY
@@ -121,16 +138,7 @@ class Inputs:
         if law not in self.laws:
             self.note(f"the law {LAWS[law].symbol} is off")
             return None
-        path = self.results / "fits" / f"{law}.json"
-        try:
-            found: dict[str, Any] = json.loads(reading(path).read_text())
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; run `scaling-laws fit {law}` first") from None
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: not JSON ({error})") from None
-        if found.get("law") != law:
-            raise InputError(f"{path}: law is {found.get('law')!r}; expected {law!r}")
-        return found
+        return read_content(self.results / "fits" / f"{law}.json", law)
 
     def points(self, law: str) -> pd.DataFrame:
         """Return the points that a law was fitted to; none where it is off."""
@@ -146,11 +154,8 @@ class Inputs:
         content = self.content(law)
         if content is None:
             return None
-        if content["status"] not in IDENTIFIED or None in content["optimum"].values():
-            why = "; ".join(content["diagnosis"]) or "no reason given"
-            self.note(
-                f"{LAWS[law].symbol} is {content['status'].replace('_', ' ')} by these runs ({why})"
-            )
+        if not identified(content) or None in content["optimum"].values():
+            self.note(f"{LAWS[law].symbol} is not determined by these runs ({reason(content)})")
             return None
         return read_fit(self.results / "fits" / f"{law}.json")
 
@@ -159,22 +164,28 @@ class Inputs:
         found = [self.fit(law) for law in laws]
         return None if None in found else [fit for fit in found if fit is not None]
 
+    def lack(self, *laws: str) -> str:
+        """Return which of some laws are not known, and why, for a panel that rests on them."""
+        said = []
+        for law in laws:
+            if law not in self.laws:
+                said.append(f"{LAWS[law].symbol} is off")
+            elif self.fit(law) is None:
+                said.append(f"{LAWS[law].symbol} is not determined by these runs")
+        return "; ".join(said) or "no run reaches so far"
+
     def table(self, name: str) -> pd.DataFrame:
-        """Return a table of text: comma-separated, or by tabs.
+        """Return a table of text.
 
         Args:
             name: File in the results folder.
 
         Raises:
-            InputError: When it is missing or empty.
+            InputError: When it is missing, or does not hold what it should.
         """
         path = self.results / name
-        try:
-            return pd.read_csv(reading(path), sep="\t" if path.suffix == ".tsv" else ",")
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; `snakemake {path}` makes it") from None
-        except ValueError as error:
-            raise InputError(f"{path}: not a table ({error})") from None
+        # Where no law is of single runs, none is held out.
+        return read_text_table(path, TEXT_KINDS[path.name], rows=path.name != "held_out.csv")
 
     def same_tokens(self, runs: pd.DataFrame, what: Sequence[str]) -> None:
         """Note where runs that are compared have processed different numbers of tokens."""

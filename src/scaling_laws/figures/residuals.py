@@ -22,6 +22,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         canvas.panels[0].finish("Fitted", "Observed over fitted (%)")
         return canvas.drawn()
     rows = int(np.ceil(len(fits) / ACROSS))
+    columns = int(np.ceil(len(fits) / rows))
     canvas = Canvas(*(fit.law.name for fit in fits), rows=rows, width=2.6, height=2.2)
     symbols = [fit.law.symbol for fit in fits]
     titles = [
@@ -47,7 +48,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         unit = "nats" if fit.law.of_loss else fit.law.response[1]
         panel.finish(
             f"Fitted ({unit})",
-            "" if place % ACROSS else "Observed over fitted (%)",
+            "" if place % columns else "Observed over fitted (%)",
             scales=scales,
             title=titles[place],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from scaling_laws.laws.forms import Law
 from scaling_laws.laws.powers import PowerSum
@@ -27,11 +35,13 @@ MARKERS = "osD^vPX*"
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (3, 3)))
 FIT: dict[str, Any] = {"linestyle": "--", "linewidth": 1.4, "color": CATEGORIES[3], "zorder": 4}
 PAPER: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 0.9, "color": "0.35", "zorder": 3}
+COMMANDS = ("alpha", "beta", "ln")  # of mathematical text
 PARAMETERS = "Parameters (non-embedding)"
 COMPUTE = "Compute (PF-days, non-embedding)"
 LOSS = "Test loss (nats per token)"
 LOSS_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 SHADE = 0.18  # of an interval
+SHORT = 0.7  # decades, in which labels at 1, 2 and 5 would be two or fewer
 
 
 def theme() -> None:
@@ -79,16 +89,11 @@ def colorbar(figure: Any, axes: Any, norm: LogNorm, label: str = PARAMETERS) -> 
     bar = figure.colorbar(ScalarMappable(norm, SIZES), ax=axes, pad=0.02, aspect=25)
     bar.set_label(label)
     bar.outline.set_visible(False)
-    low, high = float(norm.vmin or 1), float(norm.vmax or 10)
-    if high / low < 30:
-        ticks = np.geomspace(low, high, 4)
-        bar.ax.yaxis.set_major_locator(FixedLocator(ticks.tolist()))
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-        bar.ax.yaxis.set_minor_locator(NullLocator())
+    log_axis(bar.ax, "y")
 
 
 def log_axis(axes: Axes, which: str) -> None:
-    """Make an axis logarithmic: a label each decade, or at 1, 2 and 5, and a tick at 2 to 9.
+    """Make an axis logarithmic: a label each decade, at 1, 2 and 5, or at even steps if short.
 
     Call it when everything is drawn, because the labels follow from the limits.
     """
@@ -96,15 +101,21 @@ def log_axis(axes: Axes, which: str) -> None:
     getattr(axes, f"set_{which}scale")("log")
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high / low) if low > 0 else 12
+    if decades < SHORT:
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+        return
     # Of short ranges a label each decade may be none at all.
     subs: Sequence[float] = (1.0,)
-    for most, labels in ((2, (1.0, 3.0)), (1.2, (1.0, 2.0, 5.0)), (0.8, (1, 2, 3, 4, 5, 6, 8))):
+    for most, labels in ((2, (1.0, 3.0)), (1.2, (1.0, 2.0, 5.0))):
         subs = labels if decades <= most else subs
-    axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
+    # Labels stand beside each other on x, and above each other on y.
+    axis.set_major_locator(LogLocator(10, subs=subs, numticks=7 if which == "x" else 12))
     axis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=12))
     axis.set_minor_formatter(NullFormatter())
     if decades <= 2:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: mathematical(value)))
 
 
 def loss_axis(axes: Axes, which: str = "y", step: float | None = None) -> None:
@@ -150,7 +161,8 @@ def scientific(value: float) -> str:
     if 0.1 <= value < 1e4:
         return f"{value:#.2g}".rstrip(".") if value < 100 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
-    return rf"{mantissa} \times 10^{{{int(exponent)}}}"
+    power = rf"10^{{{int(exponent)}}}"
+    return power if mantissa == "1.0" else rf"{mantissa.removesuffix('.0')} \times {power}"
 
 
 def plain(value: float) -> str:
@@ -161,6 +173,25 @@ def plain(value: float) -> str:
         if abs(value) >= 0.9999 * unit:
             return f"{value / unit:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def mathematical(value: float) -> str:
+    """Return a number for an axis or a legend: as it is said, or as a power of ten if tiny."""
+    return f"${scientific(value)}$" if 0 < value < 1e-3 else plain(value)
+
+
+def formula(text: str) -> str:
+    """Return a law in plain text, such as (N_c / N)^alpha_N, as mathematics."""
+    names = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)*")
+
+    def name_of(found: re.Match[str]) -> str:
+        base, *index = found[0].split("_")
+        letter = rf"\{base}" if base in COMMANDS else base
+        return rf"{letter}_{{{','.join(index)}}}" if index else letter
+
+    raised = re.sub(r"\^\(([^()]*)\)|\^(\w+)", lambda m: f"^{{{m[1] or m[2]}}}", text)
+    named = names.sub(name_of, raised)
+    return f"${named.replace(' / ', '/').replace(' ', chr(92) + ',')}$"
 
 
 def _math(name: str) -> str:

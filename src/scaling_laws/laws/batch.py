@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.laws.estimate import Estimate, Points, Resamples, estimate, resample
 from scaling_laws.laws.forms import LAWS, Law
 from scaling_laws.laws.points import (
@@ -214,11 +214,11 @@ def critical_batches(law: Law, folders: Sequence[Path], rules: Rules) -> Sample:
     point counts by the inverse variance of its logarithm over replicates, within limits.
 
     Raises:
-        InputError: When there is no scan, or none has a hyperbola.
+        TooFewRunsError: When there is no scan, or none has a hyperbola.
     """
     scans, excluded, noise = read_scans(folders, rules)
     if not scans:
-        raise InputError(
+        raise TooFewRunsError(
             f"{join(folders)}: {law.name} needs runs of one model at {FEWEST_BATCHES} or more "
             "batches; vary batch_sequences in a study"
         )

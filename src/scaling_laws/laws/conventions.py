@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -12,19 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.laws import paper
 from scaling_laws.laws.estimate import estimate
 from scaling_laws.laws.fit import sample_of
+from scaling_laws.laws.fitted import read_content
 from scaling_laws.laws.forecast import read_fit
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.points import Rules
-from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
 COUNTS = {"N": "without embeddings", "N_total": "all parameters"}
 FLOPS = {"C": "6 N a token", "C_full": "attention and head as well"}
+WITH_A_SIZE = ("N_opt", "chinchilla_2", "chinchilla")
+"""Laws that have an exponent of the best size, or imply one."""
 PUBLISHED = (
     ("Kaplan et al.: fixed batch", paper.FIGURE_14["p"].value),
     ("Kaplan et al.: small batches", paper.TABLE_6["p_N"].value),
@@ -59,8 +60,13 @@ def conventions(
         seed: Seed of the bootstrap.
 
     Raises:
-        InputError: When a table is missing.
+        InputError: When a table or a fit is missing or damaged, or a law has no such exponent.
     """
+    if unknown := [name for name in fitted or [] if name not in WITH_A_SIZE]:
+        known = ", ".join(WITH_A_SIZE)
+        raise InputError(f"--fitted {unknown[0]}: no exponent of the best size; expected {known}")
+    if fitted and fits is None:
+        raise InputError("--fitted names laws in the folder of --fits; give that as well")
     rows: list[dict[str, Any]] = []
     work = [
         (how, folders, count, flop)
@@ -73,7 +79,7 @@ def conventions(
         rules = Rules(minimum_layers, count, flop)  # type: ignore[arg-type]
         try:
             sample = sample_of(LAWS["N_C"], folders or [], rules)
-        except InputError as error:  # too few sizes cross under this convention
+        except TooFewRunsError as error:  # too few sizes cross under this convention
             rows.append(row | {"status": "not_identified", "why": str(error).partition(": ")[2]})
             continue
         found = estimate(
@@ -105,7 +111,7 @@ def _of_fits(folder: Path, laws: Sequence[str]) -> Iterator[dict[str, Any]]:
     """
     for name, how in (("N_opt", "small batches, C_min"), ("chinchilla_2", "IsoFLOP parabolae")):
         if name in laws:
-            content = json.loads(reading(folder / f"{name}.json").read_text())
+            content = read_content(folder / f"{name}.json", name)
             power = LAWS[name].powers[0]
             numbers = content["parameters"][power]
             yield {
@@ -120,7 +126,7 @@ def _of_fits(folder: Path, laws: Sequence[str]) -> Iterator[dict[str, Any]]:
             }
     path = folder / "chinchilla.json"
     if "chinchilla" in laws:
-        content = json.loads(reading(path).read_text())
+        content = read_content(path, "chinchilla")
         row = {"how": "law of N and D", "count": COUNTS["N"], "flop": FLOPS["C"]}
         row |= {"status": content["status"], "why": "; ".join(content["diagnosis"])}
         if None in content["optimum"].values():

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.laws.batch import Critical, fit_critical, is_scan
 from scaling_laws.laws.efficient import compute_min, steps_min
 from scaling_laws.laws.estimate import Points, Resamples, resample
@@ -211,7 +211,8 @@ def frontier(law: Law, folders: Sequence[Path], rules: Rules) -> Sample:
     own frontier; those of C_min are divided among replicates of the critical batch.
 
     Raises:
-        InputError: When a table is missing, or no two sizes overlap.
+        InputError: When a table is missing.
+        TooFewRunsError: When no two sizes overlap.
     """
     corrected = "C_min" in law.variables
     (variable,) = law.variables
@@ -229,7 +230,7 @@ def frontier(law: Law, folders: Sequence[Path], rules: Rules) -> Sample:
     log_loss, leader = (part[0] for part in curves.frontier(np.ones((1, len(runs)), dtype=bool)))
     on = np.isfinite(log_loss)
     if not on.any():
-        raise InputError(
+        raise TooFewRunsError(
             f"{join(folders)}: no compute at which a size between the smallest and the largest has "
             f"the least loss (sizes N = {sorted(set(curves.N.tolist()))}); {law.name} needs three "
             "sizes or more whose learning curves cross: longer runs, or sizes closer to each other"

@@ -293,7 +293,6 @@ def show(result: dict[str, Any]) -> None:
     for title in (
         "",
         "value",
-        "standard error",
         f"{level} bootstrap",
         f"{level} profile",
         "paper",
@@ -307,7 +306,6 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(
             name,
             value,
-            "–" if numbers["se"] is None or value == "open" else f"{numbers['se']:.2g}",
             _between(numbers["low"], numbers["high"]),
             _between(profile["low"], profile["high"]) if numbers["profile"] else "–",
             "–" if numbers["paper"] is None else f"{numbers['paper']:.4g}",

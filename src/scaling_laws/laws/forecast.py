@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,9 @@ from rich.table import Table
 
 from scaling_laws.errors import InputError
 from scaling_laws.laws.efficient import Efficient
+from scaling_laws.laws.fitted import read_content
 from scaling_laws.laws.forms import Law, law_of
 from scaling_laws.laws.problem import Array
-from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 
 SIZES = np.geomspace(1e3, 1e15, 2401)  # parameters among which the best is sought, then refined
@@ -83,42 +82,14 @@ def read_fit(path: Path) -> Fit:
     Raises:
         InputError: When the file is missing, is no fit, or its constants have overflowed.
     """
-    try:
-        content = json.loads(reading(path).read_text())
-        law = law_of(content)
-        constants = {name: _number_of(content["optimum"][name]) for name in law.parameters}
-        columns = [list(map(_number_of, content["draws"][name])) for name in law.parameters]
-        rows = list(zip(*columns, strict=True))
-        low, high = map(float, content["percentiles"])
-        ends = [float(end) for name in law.variables for end in content["range"][name]]
-        ends += [float(content["confidence"]), *(len(content["parameters"][n]) for n in constants)]
-        sound = 0 <= low < high <= 1 and min(ends) > 0 and isinstance(content["status"], str)
-        if not sound:
-            raise ValueError
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; `scaling-laws fit LAW --json` writes it") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        raise InputError(f"{path}: not what `scaling-laws fit LAW --json` writes") from None
-    known = {name: value for name, value in constants.items() if value is not None}
-    if lost := [name for name in constants if name not in known]:
+    content = read_content(path)
+    law = law_of(content)
+    if lost := [name for name in law.parameters if content["optimum"][name] is None]:
         raise InputError(f"{path}: {', '.join(lost)} has no value: {_status(content)}")
+    known = {name: float(content["optimum"][name]) for name in law.parameters}
+    rows = zip(*(content["draws"][name] for name in law.parameters), strict=True)
     draws = [dict(zip(law.parameters, row, strict=True)) for row in rows if None not in row]
     return Fit(path, law, known, draws, content)
-
-
-def _number_of(value: object) -> float | None:
-    """Return a number of a file, None for null.
-
-    Raises:
-        ValueError: When it is none, or not finite.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError
-    return float(value)
 
 
 def predict(fit: Path, *, at: list[str]) -> None:

@@ -360,6 +360,8 @@ LAWS = {
     )
 }
 """All laws; the first four and L_ND are those that the workflow fits by itself."""
+LATER = ("chinchilla", "chinchilla_1", "chinchilla_2", "gadre", "muennighoff")
+"""Laws of later work, whose authors fitted them to other runs than the paper's."""
 
 
 def get_law(name: str) -> Law:

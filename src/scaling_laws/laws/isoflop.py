@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import TooFewRunsError
 from scaling_laws.laws.estimate import Resamples
 from scaling_laws.laws.forms import Law
 from scaling_laws.laws.points import Exclusion, Sample, make_sample
@@ -47,7 +47,7 @@ def isoflop(
         noise: Standard deviation of log losses between seeds.
 
     Raises:
-        InputError: When fewer than two budgets have a lowest point.
+        TooFewRunsError: When fewer than two budgets have a lowest point.
     """
     frame = frame.sort_values("C", ignore_index=True)
     log_C = np.log(frame["C"].to_numpy(dtype=float))
@@ -62,7 +62,7 @@ def isoflop(
         else:
             groups.append(rows)
     if not groups:
-        raise InputError(
+        raise TooFewRunsError(
             f"{where}: {law.name} needs {FEWEST_SIZES} sizes or more of about the same compute; "
             "found none"
         )

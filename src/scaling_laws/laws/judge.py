@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.laws.estimate import estimate, resample
 from scaling_laws.laws.fit import ROBUST, WIDTH, check_options, sample_of
 from scaling_laws.laws.forms import LAWS, Law, get_law
@@ -154,11 +154,13 @@ def held_out(
         seed: Seed of the bootstrap.
 
     Raises:
-        InputError: If a law is unknown, or a table is missing.
+        InputError: If a law is unknown, or a table is missing or damaged.
     """
     rows: list[dict[str, Any]] = []
     for text in judged:
         name, _, folders = text.partition("=")
+        if not folders:
+            raise InputError(f"{text}: expected a law and its studies, as L_N=tables/model_size")
         form = get_law(name)
         if not form.of_loss or form.loss not in ("test_loss", "best_test_loss"):
             continue
@@ -170,7 +172,7 @@ def held_out(
                 points = replace(sample_of(form, tables, rules), law=other)
                 found = _verdict(kind, points, straight, 1, bootstrap, confidence, seed)
                 rows.append({"law": form.symbol, "name": name, **found._asdict()})
-            except InputError as error:
+            except TooFewRunsError as error:
                 why = str(error).partition(": ")[2]
                 rows.append(
                     {
@@ -260,7 +262,9 @@ def _verdict(
     generator = np.random.default_rng(seed)
     rows = found.draws[np.isfinite(found.draws).all(axis=1)]
     if len(rows) < 2:
-        raise InputError(f"{sample.where}: too few of the runs that are left determine {law.name}")
+        raise TooFewRunsError(
+            f"{sample.where}: too few of the runs that are left determine {law.name}"
+        )
     foretold = np.array(
         [law(dict(zip(law.parameters, row, strict=True)), **x) for row in rows]
     ) * np.exp(generator.choice(residual, size=(len(rows), 1)))

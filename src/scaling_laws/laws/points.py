@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.laws.estimate import Points, Resamples, resample
 from scaling_laws.laws.forms import Law
 from scaling_laws.laws.problem import Array
@@ -57,13 +57,10 @@ def read_studies(folders: Sequence[Path], name: str, columns: Sequence[str]) -> 
         columns: Columns that must be there.
 
     Raises:
-        InputError: If a file is missing or unreadable, or lacks a column.
+        InputError: If a file is missing or damaged, lacks a column, or has two losses of one run.
     """
     tables = [read_table(folder / f"{name}.parquet", columns) for folder in folders]
     table = pd.concat(tables, ignore_index=True)
-    for column in KEYS[name]:
-        if table[column].isna().any():
-            raise InputError(f"{join(folders)}: {name}.parquet: {column} is empty in a row")
     kept = table.drop_duplicates(KEYS[name], ignore_index=True)
     told = "loss" if name == "evaluations" else "test_loss"
     if len(kept) != len(table.drop_duplicates([*KEYS[name], told])):
@@ -92,8 +89,6 @@ def select_runs(
     for column in (rules.count, *(() if rules.flop == "C" else (rules.flop,))):
         _require(runs, folders, column)
     runs["N"] = runs[rules.count]
-    for column in {"N", "D", "B", "tokens", "test_loss", "best_test_loss", rules.flop} & set(runs):
-        runs[column] = pd.to_numeric(runs[column], errors="coerce")
     loss = runs[law.loss if law.loss in ("test_loss", "best_test_loss") else "test_loss"]
     reason = pd.Series("", index=runs.index)
     if law.name == "L_N" or law.loss == "curves":
@@ -108,7 +103,7 @@ def select_runs(
         largest = runs.N[runs.outcome != "diverged"].max()
         reason[runs["N"] != largest] = f"not the largest model, N = {largest}"
     for name in ("N", "D", "B"):
-        reason[~(np.isfinite(runs[name]) & (runs[name] > 0))] = f"{name} is not above 0"
+        reason[~(runs[name] > 0)] = f"{name} is not above 0"
     reason[~np.isfinite(loss) | (loss <= 0)] = "no finite test loss"
     reason[runs.outcome == "diverged"] = "diverged"
     excluded = [
@@ -173,7 +168,7 @@ def make_sample(
         redraw: Gives replicates.
 
     Raises:
-        InputError: When there are fewer points than parameters, or a variable does not vary.
+        TooFewRunsError: When there are fewer points than parameters, or a variable does not vary.
     """
     frame = frame.reset_index(drop=True)
     _check_enough(law, frame, excluded, where)
@@ -225,17 +220,17 @@ def _check_enough(law: Law, frame: pd.DataFrame, excluded: list[Exclusion], wher
     names = ", ".join(law.parameters)
     shortage = f"expected at least {len(law.parameters)}, one for each of {names}"
     if frame.empty:
-        raise InputError(f"{where}: too few points for {law.name}: {shortage}; {found}")
+        raise TooFewRunsError(f"{where}: too few points for {law.name}: {shortage}; {found}")
     variables = list(law.variables)
     distinct = frame[variables].drop_duplicates()
     for variable in variables:
         if distinct[variable].nunique() < 2:
-            raise InputError(
+            raise TooFewRunsError(
                 f"{where}: {law.name} needs runs of at least two values of {variable}, "
                 f"but all have {variable} = {frame[variable].iloc[0]:.10g}; {found}"
             )
     if len(distinct) < len(law.parameters):
-        raise InputError(
+        raise TooFewRunsError(
             f"{where}: too few points for {law.name}: {shortage}; "
             f"found {len(distinct)} distinct values of ({', '.join(variables)}); {found}"
         )

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
@@ -197,8 +196,8 @@ def _settings(graph: Graph) -> Iterator[Finding]:
     if not path.is_file():
         return
     try:
-        config = configuration.validate(yaml.safe_load(path.read_text()), str(path))
-    except (InputError, yaml.YAMLError):  # edited by hand: said of the file itself
+        config = configuration.read_resolved(path)
+    except InputError:  # edited by hand: said of the file itself
         return
     for job in graph.jobs:
         others = list(_other_settings(job, config))

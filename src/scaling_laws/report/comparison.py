@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws.fitted import read_content
 from scaling_laws.laws.forms import LAWS
-from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 
 STATUS = {
@@ -31,7 +31,7 @@ def read_fits(folder: Path, laws: Sequence[str] = tuple(LAWS)) -> dict[str, dict
         InputError: If there is none, or one is not a fit.
     """
     paths = [folder / f"{law}.json" for law in laws]
-    fits = {path.stem: _read_fit(path) for path in paths if path.is_file()}
+    fits = {path.stem: read_content(path, path.stem) for path in paths if path.exists()}
     if not fits:
         raise InputError(f"{folder}: no fit; expected at least one of {', '.join(laws)} (.json)")
     return fits
@@ -92,7 +92,7 @@ def write_comparison(table: pd.DataFrame, path: Path) -> None:
 
 def number(value: float | None) -> str:
     """Return a number to three digits, such as 0.0760, 1,536 or 8.80e13; – for none."""
-    if value is None or pd.isna(value):
+    if value is None or not isfinite(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return f"{value:#.3g}".rstrip(".") if abs(value) < 1e3 else f"{value:,.0f}"
@@ -111,13 +111,3 @@ def interval(low: float | None, high: float | None) -> str:
         # A scale may have no upper end when the exponent comes near zero.
         return "–" if low is None or pd.isna(low) else f"{number(low)} or more"
     return f"{number(low)} to {number(high)}"
-
-
-def _read_fit(path: Path) -> dict[str, Any]:
-    try:
-        fit: dict[str, Any] = json.loads(reading(path).read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    if fit.get("law") != path.stem:
-        raise InputError(f"{path}: law is {fit.get('law')!r}; expected {path.stem!r}")
-    return fit

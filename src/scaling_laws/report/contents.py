@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from scaling_laws.config import Config, validate
+from scaling_laws.config import Config, read_resolved
 from scaling_laws.figures import FIGURES, drawable, lacking
 from scaling_laws.laws.forms import LAWS
-from scaling_laws.ledger import reading
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,9 @@ def contents(results: Path) -> Contents:
         InputError: When the configuration is damaged.
     """
     path = results / "config.yaml"
-    if not path.is_file():
+    if not path.exists():
         return Contents()
-    config = validate(yaml.safe_load(reading(path).read_text()), str(path))
+    config = read_resolved(path)
     return Contents(
         laws=[law for law in LAWS if law in config.fits.laws],
         figures=drawable(config.studies, config.fits.laws),

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, TooFewRunsError
 from scaling_laws.figures import FIGURES
+from scaling_laws.json_files import Form, read_object
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.ledger import reading
 from scaling_laws.models.counts import FLOP_PER_PF_DAY
 from scaling_laws.output import atomic
 from scaling_laws.report.checklist import checklist
-from scaling_laws.report.claims import CLAIMS, Claim, read_tables
+from scaling_laws.report.claims import CLAIMS, WORDS, Claim, Tables, read_tables
 from scaling_laws.report.comparison import (
     STATUS,
     compare,
@@ -31,8 +32,9 @@ from scaling_laws.report.comparison import (
 )
 from scaling_laws.report.contents import Contents, contents
 from scaling_laws.report.sections import SECTIONS
+from scaling_laws.report.times import duration
 from scaling_laws.report.verdict import verdicts
-from scaling_laws.tables import read_table
+from scaling_laws.tables import TEXT_KINDS, read_table, read_text_table
 from scaling_laws.templates import environment
 
 RUN_COLUMNS = (
@@ -40,7 +42,17 @@ RUN_COLUMNS = (
     "seed", "test_loss", "best_test_loss", "outcome", "n_ctx", "schedule", "optimizer",
 )  # fmt: skip
 GREEK = {"alpha": "α", "beta": "β", "eta": "η"}
-FLOW_COLUMNS = ("stage", "unit", "outcome", "reason", "count")
+
+
+class Words(Form):
+    """What the page takes from the JSON file of a figure."""
+
+    alt: str
+    notes: list[str]
+    points: int
+    studies: list[str]
+    laws: list[str]
+    files: list[str]
 
 
 def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
@@ -55,21 +67,26 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
         comparison: CSV file to write; the same table goes beside it as Markdown.
 
     Returns:
-        Numbers of runs, laws and figures.
+        What was read: runs, the points of each law and where they are from, and figures.
 
     Raises:
         InputError: If there are no fits, or a file is not what it should be.
     """
+    if comparison.suffix != ".csv" or output == comparison.with_suffix(".md"):
+        raise InputError(
+            f"--comparison {comparison}: expected a file that ends in .csv; the same table is "
+            f"written to {comparison.with_suffix('.md')}"
+        )
     shown = contents(results)
     fits = read_fits(results / "fits", shown.laws)
     runs = read_runs(results)
     table = compare(fits)
-    write_comparison(table, comparison)
-    figures = {name: found for name in FIGURES if (found := _figure(results, name, shown))}
+    figures = {name: _figure(results, name, shown) for name in FIGURES}
     drawn = {name: figure for name, figure in figures.items() if "svg" in figure}
+    not_drawn = [figure for figure in figures.values() if "absent" in figure]
     config = _config(results)
-    held_out = _table(results / "tables" / "held_out.csv", ("law", "error"))
-    judged = {name: verdicts(fit) for name, fit in fits.items()}
+    held_out = _table(results / "tables" / "held_out.csv")
+    judged = {name: verdicts(fit, fits.get("B_crit")) for name, fit in fits.items()}
     words = Counter(verdict.word for of_law in judged.values() for verdict in of_law)
     page = (
         _environment()
@@ -82,8 +99,10 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
             verdicts=judged,
             words=words,
             trends=_trends(results),
+            words_of=WORDS,
             comparison=table.to_dict(orient="records"),
-            figures=figures,
+            figures=drawn,
+            not_drawn=not_drawn,
             titles={name: FIGURES[name].title for name in FIGURES},
             runs=None if runs is None else runs.to_dict(orient="records"),
             outcomes={} if runs is None else runs.outcome.value_counts().to_dict(),
@@ -97,21 +116,31 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
             traced=[name for name in fits if _traced(results / "fits" / f"{name}.json")],
         )
     )
+    write_comparison(table, comparison)
     with atomic(output) as partial:
         partial.write_text(page, encoding="utf-8")
-    return {"runs": 0 if runs is None else len(runs), "laws": len(fits), "figures": len(drawn)}
+    return {
+        "runs": "no table of runs" if runs is None else len(runs),
+        **{
+            name: f"{fit['n_points']} points from {', '.join(fit['inputs'])}"
+            for name, fit in fits.items()
+        },
+        "figures": len(drawn),
+    }
 
 
 def read_runs(results: Path) -> pd.DataFrame | None:
     """Return the runs of all studies, ordered by study, N, D and seed; None without their table.
 
     Raises:
-        InputError: If the table lacks a column.
+        InputError: If the table is damaged, lacks a column, or has no rows.
     """
     path = results / "tables" / "runs.parquet"
-    if not path.is_file():
+    if not path.exists():
         return None
     runs = read_table(path, RUN_COLUMNS)
+    if runs.empty:
+        raise InputError(f"{path}: no rows; expected one a run")
     runs["study"] = [", ".join(studies) for studies in runs.study]
     return runs.sort_values(["study", "N", "D", "seed", "run"], ignore_index=True)
 
@@ -123,15 +152,9 @@ def _figure(results: Path, name: str, shown: Contents) -> dict[str, Any]:
     found: dict[str, Any] = {"name": name, "title": needs.title, "caption": needs.caption}
     if off := shown.off.get(name):
         return found | {"absent": f"{', '.join(off)} off"}
-    if not path.is_file():
+    if not path.exists():
         return found | {"absent": f"{path.name} is not in these results"}
-    words: dict[str, Any] = {"alt": f"{needs.title}: {needs.caption}", "notes": []}
-    sidecar = path.with_suffix(".json")
-    if sidecar.is_file():
-        try:
-            words |= json.loads(reading(sidecar).read_text())
-        except ValueError as error:
-            raise InputError(f"{sidecar}: not JSON ({error})") from None
+    words = read_object(path.with_suffix(".json"), Words)
     return found | words | {"svg": inline_svg(path), "traced": _traced(path)}
 
 
@@ -141,41 +164,40 @@ def _traced(path: Path) -> bool:
 
 
 def _trends(results: Path) -> dict[str, Claim]:
-    """Return what tables say of the paper's claims, by name; nothing without them."""
-    if not (results / "tables" / "runs.parquet").is_file():
+    """Return what tables say of the paper's claims, by name; nothing without them.
+
+    Raises:
+        InputError: If one is damaged.
+    """
+    if not all((results / "tables" / f"{name}.parquet").exists() for name in Tables._fields):
         return {}
     try:
         tables = read_tables(results / "tables")
-    except InputError:  # every run diverged, or a table of evaluations is not there
+    except TooFewRunsError:  # every run diverged
         return {}
     return {claim.__name__: claim(tables) for claim in CLAIMS}
 
 
 def _config(results: Path) -> str | None:
     path = results / "config.yaml"
-    return reading(path).read_text() if path.is_file() else None
+    return reading(path).read_text(encoding="utf-8") if path.exists() else None
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
-    """Return a CSV file that has at least some columns; None where it is not there."""
-    if not path.is_file():
-        return None
-    table = pd.read_csv(reading(path))
-    if missing := [column for column in columns if column not in table]:
-        raise InputError(
-            f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}"
-        )
-    return table
+def _table(path: Path) -> pd.DataFrame | None:
+    """Return a table of text; None where it is not there."""
+    # A grid may have no run, and no law may be of single runs.
+    rows = path.name == "flow.csv"
+    return read_text_table(path, TEXT_KINDS[path.name], rows=rows) if path.exists() else None
 
 
 def _flow(path: Path) -> list[dict[str, Any]] | None:
     """Return a row for each stage: what it kept, and what it dropped for which reasons."""
-    table = _table(path, FLOW_COLUMNS)
+    table = _table(path)
     if table is None:
         return None
     rows: list[dict[str, Any]] = []
-    entries = table.fillna({"reason": ""})[list(FLOW_COLUMNS)].itertuples(index=False, name=None)
-    for stage, unit, outcome, reason, count in entries:
+    columns = table.fillna({"reason": ""})[list(TEXT_KINDS[path.name])]
+    for stage, unit, outcome, reason, count in columns.itertuples(index=False, name=None):
         if not rows or (rows[-1]["stage"], rows[-1]["unit"]) != (stage, unit):
             rows.append({"stage": stage, "unit": unit, "parts": []})
         rows[-1]["parts"].append(f"{reason or outcome}: {int(count):,}")
@@ -186,7 +208,7 @@ def _totals(runs: pd.DataFrame) -> dict[str, Any]:
     return {
         "flop": runs.C.sum(),
         "pf_days": runs.C.sum() / FLOP_PER_PF_DAY,
-        "hours": runs.seconds.sum() / 3600 if "seconds" in runs else None,
+        "time": duration(runs.seconds.sum()) if "seconds" in runs else None,
     }
 
 
@@ -195,12 +217,19 @@ def inline_svg(path: Path) -> Markup:
 
     Identifiers get the file's name as prefix, because those of two figures would collide in one
     page; the prolog and the metadata go, and the size becomes a variable of the style sheet.
+
+    Raises:
+        InputError: When it is no SVG file, or not a whole one.
     """
-    text = reading(path).read_text(encoding="utf-8")
-    start = text.find("<svg")
-    if start < 0:
-        raise InputError(f"{path}: not an SVG file; draw it again with `scaling-laws figure`")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[start:], flags=re.DOTALL)
+    content = reading(path).read_bytes()
+    try:
+        whole = ElementTree.fromstring(content).tag.rpartition("}")[2] == "svg"
+    except ElementTree.ParseError:
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: not a whole SVG file; draw it again with `scaling-laws figure`")
+    text = content.decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.find("<svg") :], flags=re.DOTALL)
     prefix = path.stem
     # Two colour bars are one picture, and so have one identifier, which nothing refers to.
     text = re.sub(r'(<image\b[^>]*?)\sid="[^"]*"', r"\1", text)
@@ -258,10 +287,8 @@ def _environment() -> jinja2.Environment:
 
 def _planned(path: Path, trained: set[str]) -> dict[str, Any] | None:
     """Return how many runs were planned and which of them are in no table."""
-    if not path.is_file():
+    plan = _table(path)
+    if plan is None:
         return None
-    plan = pd.read_csv(reading(path), sep="\t", dtype=str)
-    if "run" not in plan:
-        raise InputError(f"{path}: no column run; found {', '.join(plan.columns)}")
     names = set(plan.run)
     return {"runs": len(names), "missing": sorted(names - trained)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scaling_laws.laws.forms import LATER
+
 
 @dataclass(frozen=True)
 class Section:
@@ -117,7 +119,7 @@ SECTIONS = (
         "What later work holds against it",
         "With schedules matched to each run, all parameters counted and an irreducible loss, size "
         "and data grow alike (Hoffmann et al. 2022, Porian et al. 2024, Pearce and Song 2024).",
-        laws=("chinchilla", "chinchilla_1", "chinchilla_2", "gadre", "muennighoff"),
+        laws=LATER,
         figures=("conventions",),
     ),
     Section(

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling_laws.errors import InputError
+from scaling_laws.tables import Kind, read_text_table
 
-COLUMNS = ("s", "max_rss", "cpu_time")
+# Snakemake cannot tell the memory and CPU time of a job that is over in a moment.
+COLUMNS: dict[str, Kind] = {"s": "amount", "max_rss": "number", "cpu_time": "number"}
 
 
 def times(results: Path) -> None:
@@ -52,11 +54,9 @@ def read_benchmarks(folder: Path) -> pd.DataFrame:
         raise InputError(f"{folder}: no benchmarks; expected those that Snakemake writes for jobs")
     rows = []
     for path in paths:
-        table = pd.read_csv(path, sep="\t")
-        if missing := [name for name in COLUMNS if name not in table]:
-            raise InputError(f"{path}: no column {', '.join(missing)}; expected a benchmark")
+        table = read_text_table(path, COLUMNS)
         stage = path.stem if path.parent == folder else path.parent.name
-        rows.append(table[list(COLUMNS)].apply(pd.to_numeric, errors="coerce").assign(stage=stage))
+        rows.append(table[list(COLUMNS)].assign(stage=stage))
     jobs: pd.DataFrame = pd.concat(rows, ignore_index=True)
     return jobs
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
-from scaling_laws.laws.forms import LAWS, law_of
+from scaling_laws.laws.fitted import RESTS_ON_BATCHES, identified, reason
+from scaling_laws.laws.forms import LATER, LAWS, law_of
 from scaling_laws.report.comparison import STATUS, interval, number
 
+NOT_ENOUGH = "not enough range"
 PAPER_RANGES = {
     "N": (768, 1.5e9),
     "D": (2.2e7, 2.3e10),
@@ -39,36 +42,53 @@ class Verdict(NamedTuple):
     why: str
 
 
-def verdicts(fit: Mapping[str, Any]) -> list[Verdict]:
+def verdicts(fit: Mapping[str, Any], critical: Mapping[str, Any] | None = None) -> list[Verdict]:
     """Return a verdict on each exponent of a fit that the paper, or its source, has a number for.
 
-    It agrees where the interval holds one of the published numbers, and differs where it does not.
-    A fit that the runs do not determine, or that has no interval, has not enough range. Scales are
-    not judged: they depend on the tokenizer.
+    It agrees where the interval holds one of the published numbers, and differs where it holds
+    none. There is not enough range where the runs do not determine the fit, or B_crit(L), which it
+    rests on; where there is no interval; or where one holds the number by being wider than it.
+    Scales are not judged: they depend on the tokenizer.
+
+    Args:
+        fit: Content of a fit JSON.
+        critical: That of B_crit(L), where it is fitted.
     """
     law = law_of(fit)
+    found = [of for of in (critical, fit.get("B_crit")) if of]
+    rests = bool(set(law.variables) & set(RESTS_ON_BATCHES))
+    sound = not rests or all(map(identified, found))
     return [
-        _verdict(fit, name)
+        _verdict(fit, name, sound)
         for name in LAWS[law.name].powers
         if name in fit["parameters"] and fit["parameters"][name]["paper"] is not None
     ]
 
 
-def _verdict(fit: Mapping[str, Any], name: str) -> Verdict:
+def _verdict(fit: Mapping[str, Any], name: str, sound: bool) -> Verdict:
+    """Return the verdict on one exponent; `sound` tells whether what it rests on is determined."""
     numbers = fit["parameters"][name]
     published = [numbers["paper"], *([numbers["paper_other"]] if numbers["paper_other"] else [])]
     low, high = numbers["low"], numbers["high"]
-    ours = "open" if numbers["value"] is None else number(numbers["value"])
+    known = all(end is not None and isfinite(end) for end in (numbers["value"], low, high))
+    ours = number(numbers["value"]) if known or numbers["value"] is not None else "open"
     if low is not None:
         ours += f" ({interval(low, high)})"
     paper = " or ".join(map(number, published))
-    if fit["status"] != "converged" or low is None or high is None:
-        why = "; ".join(fit["diagnosis"]) or STATUS[fit["status"]]
-        return Verdict(fit["law"], name, "not enough range", ours, paper, f"{_capital(why)}.")
-    if any(low <= value <= high for value in published):
-        return Verdict(
-            fit["law"], name, "agrees", ours, paper, f"The interval holds it; {_range(fit)}."
-        )
+    if fit["status"] != "converged" or not known:
+        why = reason(fit) if fit["diagnosis"] else STATUS[fit["status"]]
+        if fit["status"] == "converged":
+            why = "it has no interval"
+        return Verdict(fit["law"], name, NOT_ENOUGH, ours, paper, _sentence(why, fit))
+    if not sound:
+        why = "It rests on B_crit(L), which these runs do not determine."
+        return Verdict(fit["law"], name, NOT_ENOUGH, ours, paper, why)
+    if held := [value for value in published if low <= value <= high]:
+        if high - low > max(map(abs, held)):
+            why = "The interval holds it, but is wider than the number itself."
+            return Verdict(fit["law"], name, NOT_ENOUGH, ours, paper, why)
+        why = f"The interval holds it; {_range(fit)}."
+        return Verdict(fit["law"], name, "agrees", ours, paper, why)
     side = "above" if low > max(published) else "below" if high < min(published) else "between"
     why = f"The interval lies {side} it; {_range(fit)}."
     return Verdict(fit["law"], name, "differs", ours, paper, why)
@@ -79,11 +99,13 @@ def _range(fit: Mapping[str, Any]) -> str:
     parts = []
     for name, (low, high) in fit["range"].items():
         text = f"{name} spans {number(low)} to {number(high)} here"
-        if name in PAPER_RANGES:
+        if name in PAPER_RANGES and fit["law"] not in LATER:
             text += f", {' to '.join(map(number, PAPER_RANGES[name]))} there"
         parts.append(text)
     return "; ".join(parts)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _sentence(text: str, fit: Mapping[str, Any]) -> str:
+    """Return a text as a sentence; the name of a constant keeps its first letter."""
+    named = text.split()[0].strip(",:") in fit["parameters"]
+    return f"{text}." if named else f"{text[:1].upper()}{text[1:]}."
