@@ -74,6 +74,7 @@ clean: ## Remove .venv and everything computed; downloads stay
 	rm -rf $(VENV) .snakemake results/* results-ci
 
 $(READY): envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11, 5) or sys.exit("$(PYTHON) is Python " + sys.version.split()[0] + "; expected 3.11.5 or later, as in: make setup PYTHON=/path/to/python3.11")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r envs/requirements.lock
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
