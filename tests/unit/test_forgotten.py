@@ -345,10 +345,10 @@ def test_the_report_is_said_in_lines(made, capsys):
     said = capsys.readouterr().out
     assert said.startswith("gone.example added to mine.txt\n")
     assert "links: 2; crawled: ok 3" in said and "documents: 3 (" in said
-    assert "1 links elsewhere lead there" in said
+    assert "links elsewhere that lead there, which are added, too: 1\n" in said
     assert "http://short.example/x to http://gone.example/4" in said
     assert "http://a.example/copy (exact, 1.00)" in said
-    assert "merge_links 2, crawl 2, extract 2" in said
+    assert "15 files: merge_links 2, crawl 2, " in said and "extract 2" in said
     assert Path("mine.txt").exists() and not Path("forgotten.txt").exists()
 
 

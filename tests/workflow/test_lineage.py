@@ -303,6 +303,6 @@ def test_a_forgotten_domain_is_in_no_token_file_and_what_does_not_depend_on_it_s
     assert "forgotten" in set(reasons["reason"])
 
     (copy / "forgotten.txt").write_text("# asked on Monday\nhttps://nobody.example/1 # later\n")
-    assert planned_rules(copy, "--", "tokens")["merge_links"] >= 1
+    assert planned_rules(copy, "tokens")["merge_links"] >= 1
     (copy / "forgotten.txt").write_text("# asked on Monday\nRTE.ie\n")
-    assert not planned_rules(copy, "--", "tokens")
+    assert not planned_rules(copy, "tokens")

@@ -276,11 +276,11 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
     if answer["corpora"]:
         yield f"  documents of other corpora: {_counts(answer['corpora'])}"
     if answer["redirects"]:
-        yield f"  {len(answer['redirects'])} links elsewhere lead there, and are added too:"
+        yield f"  links elsewhere that lead there, which are added, too: {len(answer['redirects'])}"
         yield from _some([f"{row['url']} to {row['final_url']}" for row in answer["redirects"]])
     if answer["copies"]:
         count = len(answer["copies"])
-        yield f"  {count} documents elsewhere have the same text or nearly, and stay:"
+        yield f"  documents elsewhere with the same text, or nearly, which stay: {count}"
         yield from _some(
             [f"{row['url']} ({row['kind']}, {row['jaccard']:.2f})" for row in answer["copies"]]
         )
