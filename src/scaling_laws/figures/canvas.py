@@ -40,7 +40,7 @@ class Panel:
         self.axes, self.name = axes, name
         self.rows: list[pd.DataFrame] = []
         self._scales: Scales = ("log", "loss")
-        self._behind: list[tuple[str, Any, Any, str]] = []
+        self._behind: list[tuple[str, Any, Any, str, dict[str, Any]]] = []
 
     def draw(
         self,
@@ -162,9 +162,13 @@ class Panel:
         y, low, high = fit.band(**variables)
         return self.draw(series, x, y, low=low, high=high, **look)
 
-    def paper(self, series: str, x: npt.ArrayLike, y: npt.ArrayLike, label: str) -> None:
+    def paper(
+        self, series: str, x: npt.ArrayLike, y: npt.ArrayLike, label: str, **options: Any
+    ) -> None:
         """Draw what the paper has, thin and behind, where it falls into the panel."""
-        self._behind.append((series, np.asarray(x, dtype=float), np.asarray(y, dtype=float), label))
+        look = style.PAPER | options
+        places = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        self._behind.append((series, *places, label, look))
 
     def paper_law(self, fit: Fit, ends: Sequence[float]) -> None:
         """Draw a law of one variable with the paper's constants."""
@@ -264,11 +268,11 @@ class Panel:
         self.axes.autoscale_view()
         (left, right), (bottom, top) = sorted(self.axes.get_xlim()), sorted(self.axes.get_ylim())
         limits = self.axes.get_xlim(), self.axes.get_ylim()
-        for series, x, y, label in self._behind:
+        for series, x, y, label, look in self._behind:
             seen = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
             if seen.mean() > SEEN:
                 # Only what is seen: a line that leaves the panel would be kept as drawn.
-                self.draw(series, x[seen], y[seen], label=label, **style.PAPER)
+                self.draw(series, x[seen], y[seen], label=label, **look)
         self.axes.set_xlim(*limits[0])
         self.axes.set_ylim(*limits[1])
 

@@ -35,7 +35,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         parts += [("held out", held, style.CATEGORIES[2])] if held else []
         lost = rows[rows.outcome == "dropped"].groupby("reason")["count"].sum()
         lost = lost.sort_values(ascending=False)
-        greys = ("0.35", "0.55", "0.7", "0.85")
+        greys = ("0.6", "0.72", "0.82", "0.9")  # lighter than what is kept, in grey print too
         named = list(lost.items())[:REASONS]
         rest = int(lost.iloc[REASONS:].sum())
         parts += [(str(why), int(n), grey) for (why, n), grey in zip(named, greys, strict=False)]
@@ -43,7 +43,7 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
         total, left = sum(count for _, count, _ in parts), 0.0
         for name, count, color in parts:
             share = 100 * count / max(total, 1)
-            panel.axes.barh(place, share, left=left, color=color, height=0.62, lw=0)
+            panel.axes.barh(place, share, left=left, color=color, height=0.62, ec="white", lw=0.6)
             panel.keep(f"{stage}: {name}", [left + share], [place], low=[count])
             left += share
         shown.append(f"{stage} ({unit})")

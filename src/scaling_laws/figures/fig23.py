@@ -46,6 +46,6 @@ def draw(inputs: Inputs) -> tuple[Figure, pd.DataFrame]:
     )
     slope, N_0 = FIGURE_23["slope"].value or 0.0, FIGURE_23["N_0"].value or 1.0
     label = rf"paper: $L = {slope}\,\ln(N\,/\,{style.scientific(N_0)})$"
-    panel.paper("paper's logarithm", N, slope * np.log(N / N_0), label)
+    panel.paper("paper's logarithm", N, slope * np.log(N / N_0), label, linestyle="-.")
     panel.finish(style.PARAMETERS, "Test loss after training (nats per token)", legend="lower left")
     return canvas.drawn()
