@@ -147,6 +147,14 @@ class Graph:
             front = [job for job in step(front) if job.path not in found]
         return list(found.values())
 
+    def outdated(self, job: Job) -> list[Path]:
+        """Return the files of which a job read another version than the one written last."""
+        return [
+            path
+            for path, file in job.inputs.items()
+            if path in self.maker and self.maker[path].outputs[path].sha256 != file.sha256
+        ]
+
     def sources(self, jobs: Iterable[Job]) -> dict[Path, File]:
         """Return the files that some jobs read and none wrote."""
         return {

@@ -156,12 +156,7 @@ def _content(graph: Graph) -> Iterator[Finding]:
 def _inputs(graph: Graph) -> Iterator[Finding]:
     """Yield files whose job read another version of a file than the one that was written last."""
     for job in graph.jobs:
-        others = [
-            graph.shown(path)
-            for path, file in job.inputs.items()
-            if path in graph.maker and graph.maker[path].outputs[path].sha256 != file.sha256
-        ]
-        if others:
+        if others := [graph.shown(path) for path in graph.outdated(job)]:
             for path in _own(graph, job):
                 yield Finding("stale", graph.shown(path), f"{_some(others)} is newer")
 
