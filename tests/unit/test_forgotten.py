@@ -438,6 +438,49 @@ def test_what_cannot_be_is_refused_and_not_listed(tmp_path, monkeypatch, capsys,
     assert not Path("forgotten.txt").exists()
 
 
+def test_pages_that_a_list_edited_by_hand_has_left_are_found(made, capsys):
+    (made / "config.yaml").write_text("links: {shards: 1}\n")
+    Path("forgotten.txt").write_text("gone.example\n")
+    make()
+    assert "forgotten" not in kinds(capsys)
+    Path("forgotten.txt").write_text("gone.example\na.example\n")
+    assert kinds(capsys)["forgotten"] == [
+        {
+            "path": "results/crawl/0.parquet",
+            "reason": "2 pages, such as http://a.example/1; `scaling-laws forget` and `snakemake`",
+        }
+    ]
+    Path("results/crawl/0.parquet").write_bytes(b"PAR1 and no more")
+    assert "changed" in kinds(capsys)
+
+
+def kinds(capsys):
+    """Return what verify finds, by kind."""
+    capsys.readouterr()
+    run("verify", "--as-json", code=1)
+    found = {}
+    for each in json.loads(capsys.readouterr().out)["findings"]:
+        found.setdefault(each.pop("kind"), []).append(each)
+    return found
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["links/0.rejected.parquet", "links/0.parquet", "crawl/0.parquet", "corpus/train.parquet"],
+)
+@pytest.mark.parametrize("command", ["trace --url", "forget --url"])
+def test_a_damaged_table_is_named_in_one_line(made, capsys, command, table):
+    path = made / table
+    content = path.read_bytes()
+    page = "http://a.example/1"
+    for damaged in (b"", content[: len(content) // 2], b"\0" * len(content)):
+        path.write_bytes(damaged)
+        capsys.readouterr()
+        run(*command.split(), page, code=2)
+        (line,) = [each for each in capsys.readouterr().err.splitlines() if "error" in each]
+        assert f"{table}: not a" in line
+
+
 def test_the_list_is_the_one_that_the_configuration_names(made, capsys):
     (made / "config.yaml").write_text("forgotten: letters.txt\n")
     assert told(capsys, "--domain", "gone.example")["list"] == "letters.txt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 from rich.console import Console
 from rich.markup import escape
@@ -24,7 +24,7 @@ from scaling_laws.corpus.links.urls import registered_domain, shard_of
 from scaling_laws.errors import InputError
 from scaling_laws.lineage.graph import Graph, Job
 from scaling_laws.output import atomic
-from scaling_laws.tables import read_batches
+from scaling_laws.tables import open_table, read_batches
 from scaling_laws.text_files import WITH_ADDRESSES
 
 SHOWN = 10  # of many addresses
@@ -186,8 +186,28 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         ],
         "tokens": sum(row["tokens"] for row in encoded),
         "copies": _copies(graph, documents),
-        "corpora": dict(Counter(job.subject for job, _ in elsewhere)),
+        "corpora": dict(Counter(graph.maker[path].subject for path, _ in elsewhere)),
     }
+
+
+def pages_of(graph: Graph, source: Forgotten) -> Iterator[tuple[Path, str]]:
+    """Yield the addresses of the pages of a source that crawls and other corpora hold.
+
+    Args:
+        graph: The results.
+        source: What is to be left out.
+
+    Yields:
+        The table that has it, and the address.
+
+    Raises:
+        InputError: A table is missing or damaged.
+    """
+    for path, row in _pages(graph, "crawl", ("url", "final_url", "outcome"), source):
+        if row["outcome"] == "ok":
+            yield path, row["final_url"]
+    for path, row in _pages(graph, "corpus", ("url", "text"), source):
+        yield path, row["url"]
 
 
 def rebuilt(graph: Graph, entries: Iterable[str], shards: int | None) -> list[Job]:
@@ -269,23 +289,25 @@ def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 def _pages(
     graph: Graph, command: str, columns: Sequence[str], source: Forgotten
-) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Yield the rows of the pages of a source in the tables of a command, each with its job."""
-    # The registered domain: en.wikipedia.org is not in the spelling en.m.wikipedia.org.
-    hosts = [registered_domain(host_of(entry)) for entry in source.entries]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the rows of the pages of a source in the tables of a command, each with its table."""
+    if not source:
+        return
+    # Few addresses have the registered domain in them, and only those are taken apart. The host is
+    # in fewer yet, but en.wikipedia.org is not in the spelling en.m.wikipedia.org.
+    domains = {registered_domain(host_of(entry)) for entry in source.entries}
+    pattern = "|".join(map(re.escape, sorted(domains)))
     wanted = [name for name in columns if name != "text"]
     addresses = [name for name in wanted if name.endswith("url")]
     for path in _tables(graph, command, columns):
         for batch in read_batches(path, wanted, nullable=wanted):
-            # Few addresses have it in them, and only those are taken apart.
             near = pa.array([False] * len(batch))
             for name in addresses:
-                for host in hosts:
-                    holds = pc.match_substring(batch[name], host, ignore_case=True)
-                    near = pc.or_(near, pc.fill_null(holds, False))
+                holds = pc.match_substring_regex(batch[name], pattern, ignore_case=True)
+                near = pc.or_(near, pc.fill_null(holds, False))
             for row in batch.filter(near).to_pylist():
                 if any(row[name] in source for name in addresses if row[name]):
-                    yield graph.maker[path], row
+                    yield path, row
 
 
 def _named(
@@ -314,16 +336,12 @@ def _tables(graph: Graph, command: str, columns: Sequence[str]) -> Iterator[Path
     """Yield the tables that jobs of a command have written and that have some columns.
 
     Raises:
-        InputError: One is no longer there.
+        InputError: One is missing or damaged.
     """
     for path, job in graph.maker.items():
         if job.made.command == command and path.suffix == ".parquet":
-            try:
-                names = pq.read_schema(path).names
-            except FileNotFoundError:
-                raise InputError(
-                    f"{path}: no such file; a manifest says that it was written"
-                ) from None
+            with open_table(path) as table:
+                names = table.schema_arrow.names
             if set(columns) <= set(names):
                 yield path
 
