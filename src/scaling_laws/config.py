@@ -240,11 +240,6 @@ class Corpus(Section):
     title: str
     """Name in figures and tables."""
 
-    @property
-    def has_addresses(self) -> bool:
-        """Whether its documents are pages, each with the URL that it stood at."""
-        return self.format in ("warc", "wet")
-
 
 class Decontaminate(Section):
     """Removal of evaluation documents that the training split holds."""

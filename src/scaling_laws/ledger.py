@@ -6,6 +6,8 @@ through `output.atomic`. So a manifest tells what a job did, not what it was exp
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from os.path import normpath
 from pathlib import Path
 
@@ -20,6 +22,22 @@ def place(path: Path) -> Path:
     Links are not followed: a path names a file's place in the results, wherever its content lies.
     """
     return Path(normpath(path.absolute()))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and those below it, also in folders that are links.
+
+    A link to a folder that it lies in is not followed.
+    """
+    for name, folders, files in os.walk(folder, followlinks=True):
+        here = Path(name)
+        folders[:] = sorted(
+            each
+            for each in folders
+            if not (here / each).is_symlink()
+            or not here.resolve().is_relative_to((here / each).resolve())
+        )
+        yield from (here / each for each in sorted(files) if (here / each).is_file())
 
 
 def reading(path: Path) -> Path:
@@ -63,8 +81,7 @@ def _files(paths: dict[Path, None]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             # Hidden files in it are others': Snakemake leaves one in a folder that is an output.
-            parts = (part for part in path.rglob("[!.]*") if part.is_file())
-            found |= dict.fromkeys(sorted(parts))
+            found |= dict.fromkeys(part for part in files_below(path) if part.name[0] != ".")
         elif path.is_file():
             found[path] = None
     return list(found)

@@ -8,6 +8,9 @@ from typing import Literal
 
 Format = Literal["jsonl", "parquet", "text", "epub", "wikipedia", "warc", "wet"]
 
+WITH_ADDRESSES: tuple[Format, ...] = ("warc", "wet")
+"""Those of pages, each with the URL that it stood at."""
+
 COMPRESSED = ("", ".gz", ".bz2", ".xz", ".zst")
 ENDINGS: dict[Format, tuple[str, ...]] = {
     "jsonl": tuple(f"{kind}{end}" for kind in (".jsonl", ".ndjson") for end in COMPRESSED),

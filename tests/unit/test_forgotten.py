@@ -1,22 +1,30 @@
 """What is forgotten: the list, what each stage does with it, and what `forget` tells."""
 
+import fcntl
 import json
 import random
 import shutil
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scaling_laws import cli
 from scaling_laws.corpus.crawl.warc import page_record
-from scaling_laws.corpus.forgotten import Forgotten
+from scaling_laws.corpus.forgotten import Forgotten, domain_entry
 from scaling_laws.corpus.links.links import SUBMISSIONS, merge_links
 from scaling_laws.corpus.links.urls import hostname, identity, normalise, shard_of, url_id
 from scaling_laws.corpus.text.sources import corpus
 from scaling_laws.errors import InputError
+from scaling_laws.lineage.forget import traces
+from scaling_laws.lineage.graph import Graph
 from scaling_laws.tables import stream_table
 
 NAMES = ["harbour", "winter", "council", "river", "school", "market", "bridge", "festival"]
@@ -323,6 +331,10 @@ def test_a_domain_is_listed_with_what_redirects_there_and_is_gone_when_rebuilt(m
     said = capsys.readouterr().out
     assert "gone.example is in forgotten.txt already" in said
     assert "results has nothing of it" in said and "Nothing has to be rebuilt" in said
+    run("forget", "--domain", "other.example")  # a longer list outdates no job
+    capsys.readouterr()
+    run("verify")
+    assert "all as it was written" in capsys.readouterr().out
     run("trace", "--url", "http://gone.example/3")
     assert "It was not crawled: forgotten." in capsys.readouterr().out
 
@@ -356,7 +368,57 @@ def test_of_a_source_that_was_never_crawled_that_is_said(made, capsys):
     run("forget", "--domain", "nowhere.example")
     said = capsys.readouterr().out
     assert "nowhere.example added to forgotten.txt" in said
-    assert "results has nothing of it" in said and "Nothing has to be rebuilt" in said
+    assert "results has nothing of it" in said and "snakemake --touch" in said
+    assert "merge_links 2, crawl 2" in said  # which Snakemake makes anew for the new entry
+    run("forget", "--domain", "gone.example")
+    run("forget", "--domain", "elsewhere.example")
+    # All files called good, the text of gone.example would stay.
+    assert "snakemake --touch" not in capsys.readouterr().out
+
+
+def test_a_rebuild_that_was_interrupted_is_not_taken_for_a_whole_one(made, capsys):
+    run("forget", "--domain", "gone.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "COMMANDS", {**cli.COMMANDS, "extract": ("nowhere", "extract", "")})
+        with pytest.raises(ModuleNotFoundError):
+            make()
+    found = told(capsys, "--domain", "gone.example")
+    assert found["links"] == 0 and found["outcomes"] == {} and len(found["documents"]) == 3
+    assert set(found["rebuild"]) == {
+        *("extract", "signatures", "buckets", "clusters", "dedup", "split")
+    }
+
+
+def test_a_list_that_another_process_changes_is_waited_for(tmp_path):
+    path = tmp_path / "forgotten.txt"
+    path.write_text("a.example\n")
+    command = (
+        "import sys; from pathlib import Path; from scaling_laws.lineage.forget import append\n"
+        "print('ready', flush=True); append(Path(sys.argv[1]), ['b.example', 'c.example'])"
+    )
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        other = subprocess.Popen(
+            [sys.executable, "-c", command, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        assert other.poll() is None and path.read_text() == "a.example\n"
+        new = tmp_path / "new"
+        new.write_text("a.example\nb.example\n")
+        new.replace(path)
+    assert other.wait() == 0
+    assert path.read_text() == "a.example\nb.example\nc.example\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_spelling_without_the_host_is_found(made, capsys):
+    source = Forgotten([domain_entry("en.m.wiki.example")])
+    assert source.entries == ["en.wiki.example"]
+    table = pa.table({"url_id": ["1"], "url": ["http://en.m.wiki.example/a"], "doc_id": ["d"]})
+    pq.write_table(table, made / "documents/0.parquet")
+    found = traces(Graph(made), "en.wiki.example")
+    assert [row["url"] for row in found["documents"]] == ["http://en.m.wiki.example/a"]
 
 
 @pytest.mark.parametrize(
@@ -374,6 +436,49 @@ def test_what_cannot_be_is_refused_and_not_listed(tmp_path, monkeypatch, capsys,
     run("forget", *words, code=2)
     assert said in capsys.readouterr().err
     assert not Path("forgotten.txt").exists()
+
+
+def test_pages_that_a_list_edited_by_hand_has_left_are_found(made, capsys):
+    (made / "config.yaml").write_text("links: {shards: 1}\n")
+    Path("forgotten.txt").write_text("gone.example\n")
+    make()
+    assert "forgotten" not in kinds(capsys)
+    Path("forgotten.txt").write_text("gone.example\na.example\n")
+    assert kinds(capsys)["forgotten"] == [
+        {
+            "path": "results/crawl/0.parquet",
+            "reason": "2 pages, such as http://a.example/1; `scaling-laws forget` and `snakemake`",
+        }
+    ]
+    Path("results/crawl/0.parquet").write_bytes(b"PAR1 and no more")
+    assert "changed" in kinds(capsys)
+
+
+def kinds(capsys):
+    """Return what verify finds, by kind."""
+    capsys.readouterr()
+    run("verify", "--as-json", code=1)
+    found = {}
+    for each in json.loads(capsys.readouterr().out)["findings"]:
+        found.setdefault(each.pop("kind"), []).append(each)
+    return found
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["links/0.rejected.parquet", "links/0.parquet", "crawl/0.parquet", "corpus/train.parquet"],
+)
+@pytest.mark.parametrize("command", ["trace --url", "forget --url"])
+def test_a_damaged_table_is_named_in_one_line(made, capsys, command, table):
+    path = made / table
+    content = path.read_bytes()
+    page = "http://a.example/1"
+    for damaged in (b"", content[: len(content) // 2], b"\0" * len(content)):
+        path.write_bytes(damaged)
+        capsys.readouterr()
+        run(*command.split(), page, code=2)
+        (line,) = [each for each in capsys.readouterr().err.splitlines() if "error" in each]
+        assert f"{table}: not a" in line
 
 
 def test_the_list_is_the_one_that_the_configuration_names(made, capsys):

@@ -237,6 +237,45 @@ def test_a_folder_without_manifests_is_refused(tmp_path, capsys):
     assert "no manifest" in capsys.readouterr().err
 
 
+def test_results_on_another_disk_are_found_through_links_to_folders(project, tmp_path, capsys):
+    shutil.move("results/fits", tmp_path / "disk")
+    Path("results/fits").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/up").symlink_to(tmp_path)  # and one that leads around
+    assert findings(capsys, 1) == STUDY
+    run("trace", "results/fits/L_N.json:alpha_N")
+    assert "results/tables/model_size/runs.parquet" in capsys.readouterr().out
+    Path("results/fits/mine.txt").write_text("mine")
+    assert findings(capsys, 1) == STUDY | {("unknown", "results/fits/mine.txt")}
+
+
+@pytest.mark.parametrize("place", [".", "results/fits", "/"])
+def test_a_manifest_does_not_depend_on_where_the_command_was_given(project, place, monkeypatch):
+    results = project.resolve() / "results"
+    monkeypatch.chdir(place)
+    run("fit", "L_N", results / "tables/model_size", "--json", results / "fits/L_N.json",
+        "--bootstrap", 20, "--lineage", results / "fits/lineage/L_N.json")  # fmt: skip
+    said = read(results / "fits/lineage/L_N.json")
+    paths = [file["path"] for file in (*said["inputs"], *said["outputs"])]
+    assert paths == ["../../tables/model_size/runs.parquet", "../L_N.json"]
+
+
+def test_many_files_of_one_reason_are_one_line(project, capsys):
+    for number in range(100):
+        Path(f"results/tables/note{number:03}.txt").write_text("mine")
+    run("verify", code=1)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "note" in line]
+    assert line.endswith(" and 99 more: no manifest names it")
+    for number in range(100):  # each with a reason of its own
+        path = Path(f"results/fits/{number}.json")
+        path.write_text(" " * number)
+        file = {"path": f"../{number}.json", "bytes": 1000, "sha256": "", "modified": 0}
+        said = read("results/fits/lineage/L_N.json") | {"outputs": [file]}
+        Path(f"results/fits/lineage/{number}.json").write_text(json.dumps(said))
+    run("verify", code=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert "  and 80 more files, for 80 other reasons" in lines and len(lines) < 40
+
+
 def test_jobs_are_joined_by_files_alone(project):
     graph = Graph(Path("results"))
     (judged,) = [job for job in graph.jobs if job.name == "held-out"]

@@ -15,6 +15,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_studies
 from scaling_laws.lineage.code import closure, source_of
 from scaling_laws.studies import grid
+from scaling_laws.text_files import WITH_ADDRESSES
 from snakemake.logging import logger
 
 try:
@@ -127,7 +128,8 @@ def get_forgotten(wildcards):
 
 def get_forgotten_in_corpus(wildcards):
     """Return all entries where the documents of a corpus have an address."""
-    return FORGOTTEN.entries if settings.corpora[wildcards.corpus].has_addresses else []
+    addressed = settings.corpora[wildcards.corpus].format in WITH_ADDRESSES
+    return FORGOTTEN.entries if addressed else []
 
 
 # The commands are given the whole list, for redirects lead anywhere. Snakemake records no parameter

@@ -17,7 +17,6 @@ from scaling_laws.corpus.links.urls import (
     shard_of,
 )
 from scaling_laws.errors import InputError
-from scaling_laws.ledger import reading
 
 OUTCOME = "forgotten"
 """What such a page is rejected with, whatever stage meets it."""
@@ -44,6 +43,9 @@ class Forgotten:
     def read(cls, path: Path | None) -> Forgotten:
         """Read a list: a URL or domain a line; # begins a comment.
 
+        A job's manifest has the entries among its statistics and not the list among its inputs: a
+        list that has grown since makes no other's files out of date.
+
         Args:
             path: Text file in UTF-8. Where there is none, nothing is forgotten.
 
@@ -53,7 +55,7 @@ class Forgotten:
         if path is None or not path.exists():
             return cls()
         try:
-            lines = reading(path).read_bytes().splitlines()
+            lines = path.read_bytes().splitlines()
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; expected URLs and domains") from None
         entries = []
@@ -83,6 +85,10 @@ class Forgotten:
         if not self.entries:
             return np.zeros(len(canonical_urls), bool)
         return np.fromiter(map(self._names, canonical_urls), bool, len(canonical_urls))
+
+    def told(self) -> dict[str, list[str]]:
+        """Return the entries as a statistic of the job that has left them out, if there are any."""
+        return {OUTCOME: self.entries} if self.entries else {}
 
     def covers(self, entry: str) -> bool:
         """Tell whether all pages of an entry are left out already."""

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from scaling_laws.config import Config, validate
-from scaling_laws.corpus.forgotten import Forgotten, domain_entry, host_of, page_entry
+from scaling_laws.config import Config, read_resolved
+from scaling_laws.corpus.forgotten import OUTCOME, Forgotten, domain_entry, host_of, page_entry
+from scaling_laws.corpus.links.urls import registered_domain, shard_of
 from scaling_laws.errors import InputError
 from scaling_laws.lineage.graph import Graph, Job
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
-from scaling_laws.tables import read_batches
+from scaling_laws.tables import open_table, read_batches
+from scaling_laws.text_files import WITH_ADDRESSES
 
 SHOWN = 10  # of many addresses
 
@@ -40,7 +44,7 @@ def forget(
     domain stands for its pages and those of all hosts under it. Links that lead there by redirects
     are added, too. Told are the links, pages, documents and tokens that the results have of it,
     where the same text stays at other addresses, and which files have to be rebuilt. Snakemake does
-    that when it is run again; until then they are as they were.
+    that when it is run again, all of them and no others; until then they are as they were.
 
     Args:
         results: Folder of the results.
@@ -61,13 +65,21 @@ def forget(
     except ValueError as error:
         raise InputError(f"--{'domain' if url is None else 'url'}: {error}") from None
     graph = Graph(results)
-    listed = list or list_of(graph.results)
-    before = Forgotten.read(listed)
+    config = settings_of(graph.results)
+    listed = list or (config or Config()).forgotten
     answer = {"entry": entry, "list": str(listed)} | traces(graph, entry)
     wanted = dict.fromkeys([entry, *(page_entry(row["url"]) for row in answer["redirects"])])
-    answer["added"] = [each for each in wanted if not before.covers(each)]
-    if answer["added"]:
-        append(listed, answer["added"])
+    shards = config.links.shards if config else None
+    answer["rebuild"] = _files(graph, rebuilt(graph, wanted, shards))
+    # Text that is still to go would stay if somebody then called all files good.
+    others = [each for each in Forgotten.read(listed).entries if each not in wanted]
+    answer["pending"] = bool(rebuilt(graph, others, shards))
+    answer["not_looked_for"] = [
+        job.subject
+        for job in _corpora(graph)
+        if job.made.parameters["format"] not in WITH_ADDRESSES
+    ]
+    answer["added"] = append(listed, wanted)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -76,28 +88,49 @@ def forget(
         console.print(line)
 
 
-def list_of(results: Path) -> Path:
-    """Return the list that the configuration of some results names.
+def settings_of(results: Path) -> Config | None:
+    """Return the configuration of some results, if they have one.
 
     Raises:
         InputError: The configuration cannot be read.
     """
     path = results / "config.yaml"
-    if not path.is_file():
-        return Config().forgotten
-    try:
-        return validate(yaml.safe_load(path.read_text()), str(path)).forgotten
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    return read_resolved(path) if path.is_file() else None
 
 
-def append(path: Path, entries: Iterable[str]) -> None:
-    """Add lines to a list, which keeps what it has, comments included."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    with atomic(path, renews=True) as partial:
-        partial.write_text(text + "".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+def append(path: Path, entries: Iterable[str]) -> list[str]:
+    """Add entries to a list that do not stand in it; it keeps what it has, comments included.
+
+    Returns:
+        Those that were added.
+
+    Raises:
+        InputError: The list cannot be read.
+    """
+    with _locked(path):
+        before = Forgotten.read(path)
+        new = [entry for entry in entries if not before.covers(entry)]
+        if new:
+            text = path.read_text(encoding="utf-8")
+            text += "\n" if text and not text.endswith("\n") else ""
+            with atomic(path, renews=True) as partial:
+                partial.write_text(text + "".join(f"{entry}\n" for entry in new), encoding="utf-8")
+    return new
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let no other process change a file during the block; make an empty one where is none."""
+    if path.is_dir():
+        raise InputError(f"{path}: found a folder, expected a text file of URLs and domains")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Who had the lock before has put another file in its place.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
 
 
 def traces(graph: Graph, entry: str) -> dict[str, Any]:
@@ -112,7 +145,7 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         elsewhere that ended there, with `url` and `final_url`; `documents`, with `doc_id`, `url`
         and `part`: the split that it is in, or why it is in none; `tokens` in the token files;
         `copies`, documents elsewhere with the same text or nearly, with `doc_id`, `url`, `kind` and
-        `jaccard`; `corpora`, numbers of documents by corpus; `rebuild`, the files by rule.
+        `jaccard`; `corpora`, numbers of documents by corpus.
 
     Raises:
         InputError: A table is missing or damaged.
@@ -121,14 +154,19 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
     links = [*_pages(graph, "merge-links", ("url", "canonical_url"), source)]
     fetched = [*_pages(graph, "crawl", ("url_id", "url", "final_url", "outcome"), source)]
     names = {row["url_id"] for _, row in fetched if row["outcome"] == "ok"}
+    # By link and by address, and in the splits as well: a rebuild may have been interrupted.
+    columns = ("url_id", "url", "doc_id")
     documents = {
         row["doc_id"]: row["url"]
-        for row in _named(graph, "extract", ("url_id", "url", "doc_id"), names)
+        for command in ("extract", "split")
+        for row in (
+            *_named(graph, command, columns, names),
+            *(row for _, row in _pages(graph, command, columns, source)),
+        )
     }
     parts = _parts(graph, documents)
     encoded = _named(graph, "encode", ("doc_id", "tokens"), documents)
     elsewhere = [*_pages(graph, "corpus", ("url", "doc_id", "text"), source)]
-    roots = [job for job, _ in (*links, *fetched, *elsewhere)]
     return {
         "links": len(links),
         "outcomes": dict(Counter(row["outcome"] for _, row in fetched).most_common()),
@@ -143,9 +181,61 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         ],
         "tokens": sum(row["tokens"] for row in encoded),
         "copies": _copies(graph, documents),
-        "corpora": dict(Counter(job.subject for job, _ in elsewhere)),
-        "rebuild": _files(graph, graph.downstream(roots)),
+        "corpora": dict(Counter(graph.maker[path].subject for path, _ in elsewhere)),
     }
+
+
+def pages_of(graph: Graph, source: Forgotten) -> Iterator[tuple[Path, str]]:
+    """Yield the addresses of the pages of a source that crawls and other corpora hold.
+
+    Args:
+        graph: The results.
+        source: What is to be left out.
+
+    Yields:
+        The table that has it, and the address.
+
+    Raises:
+        InputError: A table is missing or damaged.
+    """
+    for path, row in _pages(graph, "crawl", ("url", "final_url", "outcome"), source):
+        if row["outcome"] == "ok":
+            yield path, row["final_url"]
+    for path, row in _pages(graph, "corpus", ("url", "text"), source):
+        yield path, row["url"]
+
+
+def rebuilt(graph: Graph, entries: Iterable[str], shards: int | None) -> list[Job]:
+    """Return the jobs that Snakemake runs again once some entries are listed.
+
+    They are those that an entry concerns and that ran without it, what an interrupted rebuild has
+    left, and all that follows.
+
+    Args:
+        graph: The results.
+        entries: Canonical URLs and domains.
+        shards: Number of shards that the links are divided into; absent for as many as there are.
+    """
+    merges = [job for job in graph.jobs if job.made.command == "merge-links"]
+    count = shards or 1 + max((job.made.parameters["shard"] for job in merges), default=0)
+    pages = [job for job in _corpora(graph) if job.made.parameters["format"] in WITH_ADDRESSES]
+    concerned, roots = [], []
+    for entry in entries:
+        shard = shard_of(host_of(entry), count)
+        own = [job for job in merges if job.made.parameters["shard"] == shard]
+        own += [job for job in graph.after(own) if job.made.command == "crawl"]
+        concerned += [*own, *pages]
+        roots += [
+            job
+            for job in (*own, *pages)
+            if not Forgotten(job.made.statistics.get(OUTCOME, ())).covers(entry)
+        ]
+    roots += [job for job in graph.downstream(concerned) if graph.outdated(job)]
+    return graph.downstream(roots)
+
+
+def _corpora(graph: Graph) -> list[Job]:
+    return [job for job in graph.jobs if job.made.command == "corpus"]
 
 
 def _parts(graph: Graph, documents: Iterable[str]) -> dict[str, str]:
@@ -195,22 +285,25 @@ def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 def _pages(
     graph: Graph, command: str, columns: Sequence[str], source: Forgotten
-) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Yield the rows of the pages of a source in the tables of a command, each with its job."""
-    hosts = [host_of(entry) for entry in source.entries]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the rows of the pages of a source in the tables of a command, each with its table."""
+    if not source:
+        return
+    # Few addresses have the registered domain in them, and only those are taken apart. The host is
+    # in fewer yet, but en.wikipedia.org is not in the spelling en.m.wikipedia.org.
+    domains = {registered_domain(host_of(entry)) for entry in source.entries}
+    pattern = "|".join(map(re.escape, sorted(domains)))
     wanted = [name for name in columns if name != "text"]
     addresses = [name for name in wanted if name.endswith("url")]
     for path in _tables(graph, command, columns):
         for batch in read_batches(path, wanted, nullable=wanted):
-            # Few addresses have the host in them, and only those are taken apart.
             near = pa.array([False] * len(batch))
             for name in addresses:
-                for host in hosts:
-                    holds = pc.match_substring(batch[name], host, ignore_case=True)
-                    near = pc.or_(near, pc.fill_null(holds, False))
+                holds = pc.match_substring_regex(batch[name], pattern, ignore_case=True)
+                near = pc.or_(near, pc.fill_null(holds, False))
             for row in batch.filter(near).to_pylist():
                 if any(row[name] in source for name in addresses if row[name]):
-                    yield graph.maker[path], row
+                    yield path, row
 
 
 def _named(
@@ -239,16 +332,12 @@ def _tables(graph: Graph, command: str, columns: Sequence[str]) -> Iterator[Path
     """Yield the tables that jobs of a command have written and that have some columns.
 
     Raises:
-        InputError: One is no longer there.
+        InputError: One is missing or damaged.
     """
     for path, job in graph.maker.items():
         if job.made.command == command and path.suffix == ".parquet":
-            try:
-                names = pq.read_schema(path).names
-            except FileNotFoundError:
-                raise InputError(
-                    f"{path}: no such file; a manifest says that it was written"
-                ) from None
+            with open_table(path) as table:
+                names = table.schema_arrow.names
             if set(columns) <= set(names):
                 yield path
 
@@ -260,13 +349,30 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
         yield f"[bold]{entry}[/] added to {listed}"
     else:
         yield f"[bold]{entry}[/] is in {listed} already"
-    if not answer["rebuild"]:
+    known = answer["links"] or answer["outcomes"] or answer["documents"] or answer["corpora"]
+    if known:
+        yield from _tell_known(answer)
+    else:
         yield (
             f"{escape(results)} has nothing of it: no link to it was crawled, and no document of "
-            "another corpus is from there. Nothing has to be rebuilt; `snakemake --touch` tells "
-            "Snakemake, which sees a new entry, that the files are good."
+            "another corpus is from there."
         )
+    if answer["not_looked_for"]:
+        names = escape(", ".join(answer["not_looked_for"]))
+        yield f"Not looked for in {names}: their documents have no address"
+    files = {rule: len(paths) for rule, paths in answer["rebuild"].items()}
+    if not files:
+        yield "Nothing has to be rebuilt"
         return
+    yield f"To be rebuilt by Snakemake, {sum(files.values()):,} files: {_counts(files)}"
+    if not (known or answer["pending"]):
+        yield (
+            "It cannot know that the entry changes nothing. Where `snakemake -n` had nothing to do "
+            "before, `snakemake --touch` tells it that the files are good."
+        )
+
+
+def _tell_known(answer: dict[str, Any]) -> Iterator[str]:
     fetched = answer["outcomes"]
     yield f"  links: {answer['links']:,}; crawled: {_counts(fetched)}"
     parts = Counter(row["part"] for row in answer["documents"])
@@ -284,8 +390,6 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
         yield from _some(
             [f"{row['url']} ({row['kind']}, {row['jaccard']:.2f})" for row in answer["copies"]]
         )
-    files = {rule: len(paths) for rule, paths in answer["rebuild"].items()}
-    yield f"To be rebuilt by Snakemake, {sum(files.values()):,} files: {_counts(files)}"
 
 
 def _counts(numbers: dict[str, int]) -> str:

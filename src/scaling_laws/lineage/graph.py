@@ -11,14 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from scaling_laws.errors import InputError
-from scaling_laws.ledger import place
-from scaling_laws.lineage.manifest import FOLDER, File, Manifest
-
-# The folders of the results, whatever the results folder itself is called.
-STAGES = {
-    *("sample", "links", "crawl", "documents", "dedup", "corpus", "corpora", "tokens"),
-    *("plan", "runs", "tables", "fits", "figures"),
-}
+from scaling_laws.ledger import files_below, place
+from scaling_laws.lineage.manifest import FOLDER, STAGES, File, Manifest
 
 
 class Job:
@@ -72,7 +66,7 @@ class Graph:
             raise InputError(f"{results}: no such folder; expected one of results")
         self.results = place(results)
         self.damaged: dict[Path, str] = {}
-        found = {job.path: job for job in self._read(self.results.rglob(f"{FOLDER}/*.json"))}
+        found = {job.path: job for job in self._read(manifests_below(self.results))}
         if not found and not self.damaged:
             raise InputError(
                 f"{results}: no manifest ({FOLDER}/*.json) in it; the workflow leaves one a job"
@@ -147,6 +141,14 @@ class Graph:
             front = [job for job in step(front) if job.path not in found]
         return list(found.values())
 
+    def outdated(self, job: Job) -> list[Path]:
+        """Return the files of which a job read another version than the one written last."""
+        return [
+            path
+            for path, file in job.inputs.items()
+            if path in self.maker and self.maker[path].outputs[path].sha256 != file.sha256
+        ]
+
     def sources(self, jobs: Iterable[Job]) -> dict[Path, File]:
         """Return the files that some jobs read and none wrote."""
         return {
@@ -162,6 +164,13 @@ class Graph:
         return str(path.relative_to(home)) if path.is_relative_to(home) else str(path)
 
 
+def manifests_below(folder: Path) -> Iterator[Path]:
+    """Yield the manifests in a folder and those below it, also in folders that are links."""
+    for path in files_below(folder):
+        if path.parent.name == FOLDER and path.suffix == ".json" and path.name[0] != ".":
+            yield path
+
+
 def results_of(path: Path) -> Path:
     """Return the results folder that a path lies in, by the folders that the stages have in it.
 
@@ -171,7 +180,7 @@ def results_of(path: Path) -> Path:
     here = place(path)
     within = [folder.parent for folder in (here, *here.parents) if folder.name in STAGES]
     results = within[0] if within else here if here.is_dir() else here.parent
-    if not any(results.rglob(f"{FOLDER}/*.json")):
+    if not any(manifests_below(results)):
         raise InputError(
             f"{results}: no manifest ({FOLDER}/*.json) in it; the workflow leaves one a job, and "
             "a command by hand with --lineage"

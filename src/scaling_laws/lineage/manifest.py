@@ -28,6 +28,11 @@ from scaling_laws.lineage.code import code_of, commit, sha256
 from scaling_laws.output import atomic
 
 FOLDER = "lineage"
+# The folders of the results, whatever the results folder itself is called.
+STAGES = {
+    *("sample", "links", "crawl", "documents", "dedup", "corpus", "corpora", "tokens"),
+    *("plan", "runs", "tables", "fits", "figures"),
+}
 IMPORTED_AS = {"PyYAML": "yaml", "newspaper3k": "newspaper"}
 
 
@@ -36,7 +41,7 @@ class File(BaseModel):
 
     Attributes:
         path: Where it is, relative to the folder of the manifest; absolute where it lies outside
-            of the folder in which the job ran.
+            of the project that the results are part of.
         bytes: Its size.
         sha256: SHA-256 of its content, hexadecimal.
         modified: When it was last written, in nanoseconds since 1970. While size and time are as
@@ -160,7 +165,7 @@ class Hashes:
     def __init__(self, folder: Path) -> None:
         """Describe them with paths relative to `folder`."""
         self._folder = ledger.place(folder)
-        self._here = Path.cwd()
+        self._project = project_of(self._folder)
 
     def file(self, path: Path, fresh: bool = False) -> File:
         """Describe a file.
@@ -171,13 +176,31 @@ class Hashes:
         """
         status = path.stat()
         hashed = None if fresh else _noted(path, status)
-        inside = path.is_relative_to(self._here) or path.is_relative_to(self._folder.parent)
+        inside = path.is_relative_to(self._project)
         return File(
             path=relpath(path, self._folder) if inside else str(path),
             bytes=status.st_size,
             sha256=hashed or sha256(path),
             modified=status.st_mtime_ns,
         )
+
+
+def project_of(folder: Path) -> Path:
+    """Return the folder whose files manifests name by relative paths, as it moves as a whole.
+
+    It is that of the Snakefile; without one, that of the results folder, by the folders that the
+    stages have in it; and else the one that the manifests' folder lies in.
+
+    Args:
+        folder: A folder of manifests, absolute.
+    """
+    for above in folder.parents:
+        if (above / "Snakefile").is_file():
+            return above
+    for above in folder.parents:
+        if above.name in STAGES:
+            return above.parent.parent
+    return folder.parent
 
 
 def _noted(path: Path, status: os.stat_result) -> str | None:

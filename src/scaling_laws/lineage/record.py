@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.markup import escape
@@ -80,25 +81,22 @@ def _submissions(graph: Graph, url: str, page: str) -> Iterator[dict[str, Any]]:
         for path in job.outputs:
             if path.suffix != ".parquet":
                 continue
-            table = pq.read_table(path)
-            if "canonical_url" in table.column_names:
-                for row in table.filter(pc.field("canonical_url") == page).to_pylist():
-                    named.add(row["url"])
-                    yield {
-                        "submission": row["submission"],
-                        "dump": job.subject,
-                        "url": row["url"],
-                        "score": row["score"],
-                        "subreddit": row["subreddit"],
-                        "rejected": None,
-                    }
+            for row in _of_table(path, "canonical_url", page):
+                named.add(row["url"])
+                yield {
+                    "submission": row["submission"],
+                    "dump": job.subject,
+                    "url": row["url"],
+                    "score": row["score"],
+                    "subreddit": row["subreddit"],
+                    "rejected": None,
+                }
     for command in ("links", "merge-links"):
         for job in _jobs(graph, command):
             for path in job.outputs:
                 if not path.name.endswith(".rejected.parquet"):
                     continue
-                table = pq.read_table(path)
-                for row in table.filter(pc.field("url").isin(list(named))).to_pylist():
+                for row in _of_table(path, "url", *named):
                     yield {
                         "submission": row["submission"],
                         "dump": job.subject if command == "links" else None,
@@ -131,7 +129,7 @@ def _follow(graph: Graph, found: dict[str, Any], key: str) -> None:
         return
     for job in _jobs(graph, "split"):
         for path in job.outputs:
-            if path.suffix == ".parquet" and list(_of_table(path, "doc_id", doc_id)):
+            if path.suffix == ".parquet" and _of_table(path, "doc_id", doc_id):
                 if path.stem in SPLITS:
                     found["split"] = path.stem
                 else:
@@ -179,17 +177,25 @@ def _rows(graph: Graph, command: str, column: str, value: str) -> list[dict[str,
     ]
 
 
-def _of_table(path: Path, column: str, value: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table in which a column has a value, without their texts."""
+def _of_table(path: Path, column: str, *values: str) -> list[dict[str, Any]]:
+    """Return the rows of a table in which a column has one of some values, without their texts.
+
+    Raises:
+        InputError: The table is missing or damaged.
+    """
     try:
         names = pq.read_schema(path).names
-        if column in names:
-            wanted = [name for name in names if name != "text"]
-            yield from pq.read_table(
-                path, columns=wanted, filters=pc.field(column) == value
-            ).to_pylist()
+        if column not in names:
+            return []
+        wanted = [name for name in names if name != "text"]
+        rows = pq.read_table(path, columns=wanted, filters=pc.field(column).isin(values))
+        found: list[dict[str, Any]] = rows.to_pylist()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; a manifest says that it was written") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a whole Parquet file ({reason})") from None
+    return found
 
 
 def _ending(found: dict[str, Any]) -> str:

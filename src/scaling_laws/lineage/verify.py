@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,13 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
-from scaling_laws import config as configuration
 from scaling_laws.config import SECTIONS, Config
+from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.figures import drawable
+from scaling_laws.ledger import files_below
 from scaling_laws.lineage.code import sha256, source_of
+from scaling_laws.lineage.forget import pages_of, settings_of
 from scaling_laws.lineage.graph import Graph, Job
 from scaling_laws.lineage.manifest import FOLDER
 from scaling_laws.progress import track
@@ -30,6 +33,7 @@ from scaling_laws.studies import grid
 UNTOLD = {"logs", "benchmarks", FOLDER, "ro-crate-metadata.json"}
 # Options that have the name of a key and not its meaning.
 OTHERWISE = {"archives", "laws", "file", "blocklist", "parts", "shards"}
+NAMES, REASONS = 3, 20  # files of one reason that are named, and reasons of one kind
 KINDS = {
     "damaged": "Manifests that cannot be read",
     "changed": "Changed since they were written",
@@ -37,6 +41,7 @@ KINDS = {
     "stale": "Made from another version of an input",
     "code": "Made by older code",
     "config": "Made with other settings than the configuration",
+    "forgotten": "Of sources that are to be forgotten",
     "orphan": "Of a former grid: the configuration does not name them",
     "unknown": "Not written by any job that left a manifest",
 }
@@ -67,8 +72,9 @@ def verify(
 
     Listed are files changed by hand or missing, made from another version of an input, by older
     code or with other settings than those in config.yaml of the results, files that a former grid
-    left, and files that no job has written. Nothing but the results is needed; where the sources
-    outside of them are there they are rehashed, too.
+    left, pages of sources that are to be forgotten (`forget`), and files that no job has written.
+    Printed are the reasons, each with its first files; JSON has all files. Nothing but the results
+    is needed; where the sources outside of them are there they are rehashed, too.
 
     Args:
         results: Folder of the results, or one in it.
@@ -114,9 +120,18 @@ def _lines(found: list[Finding]) -> Iterator[str]:
     for finding in found:
         by[finding.kind].append(finding)
     for kind in KINDS:
-        if by[kind]:
-            yield f"[bold]{KINDS[kind]}[/]"
-            yield from (f"  {escape(each.path)}: {escape(each.reason)}" for each in by[kind])
+        if not by[kind]:
+            continue
+        yield f"[bold]{KINDS[kind]}[/]"
+        alike: dict[str, list[str]] = defaultdict(list)
+        for each in by[kind]:
+            alike[each.reason].append(each.path)
+        for reason, paths in list(alike.items())[:REASONS]:
+            more = len(paths) - NAMES
+            names = ", ".join(paths[:NAMES]) + (f" and {more} more" if more > 0 else "")
+            yield f"  {escape(names)}: {escape(reason)}"
+        if left := sum(map(len, list(alike.values())[REASONS:])):
+            yield f"  and {left} more files, for {len(alike) - REASONS} other reasons"
 
 
 def findings(graph: Graph) -> Iterator[Finding]:
@@ -126,7 +141,10 @@ def findings(graph: Graph) -> Iterator[Finding]:
     yield from _content(graph)
     yield from _inputs(graph)
     yield from _code(graph)
-    yield from _settings(graph)
+    config = _config(graph)
+    if config:
+        yield from _settings(graph, config)
+        yield from _forgotten(graph, config)
     yield from _unknown(graph)
 
 
@@ -156,12 +174,7 @@ def _content(graph: Graph) -> Iterator[Finding]:
 def _inputs(graph: Graph) -> Iterator[Finding]:
     """Yield files whose job read another version of a file than the one that was written last."""
     for job in graph.jobs:
-        others = [
-            graph.shown(path)
-            for path, file in job.inputs.items()
-            if path in graph.maker and graph.maker[path].outputs[path].sha256 != file.sha256
-        ]
-        if others:
+        if others := [graph.shown(path) for path in graph.outdated(job)]:
             for path in _own(graph, job):
                 yield Finding("stale", graph.shown(path), f"{_some(others)} is newer")
 
@@ -190,15 +203,31 @@ def _code(graph: Graph) -> Iterator[Finding]:
                 yield Finding("code", graph.shown(path), f"{_some(changed)} has changed")
 
 
-def _settings(graph: Graph) -> Iterator[Finding]:
-    """Yield what was made with other settings, or what the configuration does not ask for."""
-    path = graph.results / "config.yaml"
-    if not path.is_file():
-        return
+def _config(graph: Graph) -> Config | None:
+    """Return the configuration of the results, if they have one that can be read."""
     try:
-        config = configuration.read_resolved(path)
+        return settings_of(graph.results)
     except InputError:  # edited by hand: said of the file itself
-        return
+        return None
+
+
+def _forgotten(graph: Graph, config: Config) -> Iterator[Finding]:
+    """Yield the crawls and corpora that have pages of sources on the list beside this command.
+
+    A list that was edited by hand may lack the links elsewhere that lead to a source.
+    """
+    listed = Forgotten.read(config.forgotten)
+    found: dict[Path, list[str]] = defaultdict(list)
+    with suppress(InputError):  # a table that cannot be read is listed as such
+        for path, url in pages_of(graph, listed):
+            found[path].append(url)
+    for path, urls in found.items():
+        reason = f"{len(urls)} pages, such as {urls[0]}; `scaling-laws forget` and `snakemake`"
+        yield Finding("forgotten", graph.shown(path), reason)
+
+
+def _settings(graph: Graph, config: Config) -> Iterator[Finding]:
+    """Yield what was made with other settings, or what the configuration does not ask for."""
     for job in graph.jobs:
         others = list(_other_settings(job, config))
         for output in _own(graph, job) if others else []:
@@ -250,9 +279,9 @@ def _wanted(config: Config) -> dict[str, set[str]]:
 def _unknown(graph: Graph) -> Iterator[Finding]:
     """Yield the files among the results that no job has written."""
     named = set(graph.maker)
-    for path in sorted(graph.results.rglob("*")):
+    for path in sorted(files_below(graph.results)):
         parts = path.relative_to(graph.results).parts
-        if path.is_file() and path not in named and not UNTOLD.intersection(parts):
+        if path not in named and not UNTOLD.intersection(parts):
             if any(part.startswith(".") for part in parts) or path.suffix == ".lock":
                 continue
             if "checkpoints" in parts:

@@ -152,6 +152,7 @@ def crawl(
         "bytes": kept,
         "seconds": round(seconds, 1),
         "links_per_second": round((len(wanted) - resumed) / seconds, 1),
+        **excluded.told(),
     }
 
 

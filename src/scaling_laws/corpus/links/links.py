@@ -264,6 +264,7 @@ def merge_links(
         "repeated": read - len(rows),
         "links": int(taken.sum()),
         "rejected": counts,
+        **excluded.told(),
     }
 
 

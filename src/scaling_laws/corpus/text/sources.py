@@ -123,7 +123,12 @@ def corpus(
             raise InputError(
                 f"{source}: no document of corpus {name} is left; dropped: {dict(reasons)}"
             )
-    return {"documents": kept.rows, "words": words, "dropped": dict(reasons.most_common())}
+    return {
+        "documents": kept.rows,
+        "words": words,
+        "dropped": dict(reasons.most_common()),
+        **excluded.told(),
+    }
 
 
 class Dropped(NamedTuple):
