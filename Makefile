@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-corpus bench-training bench-laws coverage pictures lint format schema lock clean
+.PHONY: help setup demo test bench-corpus bench-training bench-laws bench-lineage coverage pictures lint format schema lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ bench-training: $(READY) ## Measure training steps against a plain PyTorch loop;
 
 bench-laws: $(READY) ## Measure fits of the laws against scipy's; writes docs/performance.md
 	python benchmarks/laws.py docs/performance.md
+
+bench-lineage: $(READY) ## Measure what manifests cost, by the finished results; writes docs/performance.md
+	python benchmarks/lineage.py results docs/performance.md
 
 coverage: $(READY) ## Count how often intervals of planted laws hold their constants; writes docs/coverage.md
 	python benchmarks/coverage.py docs/coverage.md
@@ -71,6 +74,7 @@ clean: ## Remove .venv and everything computed; downloads stay
 	rm -rf $(VENV) .snakemake results/* results-ci
 
 $(READY): envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11, 5) or sys.exit("$(PYTHON) is Python " + sys.version.split()[0] + "; expected 3.11.5 or later, as in: make setup PYTHON=/path/to/python3.11")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r envs/requirements.lock
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .

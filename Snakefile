@@ -25,6 +25,7 @@ include: "workflow/rules/tokens.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/laws.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/cache.smk"
 
 
 localrules:
@@ -40,6 +41,7 @@ rule all:
     default_target: True
     input:
         "<results>/report.html",
+        "<results>/lineage/index.html",
 
 
 rule corpus:

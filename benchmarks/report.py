@@ -13,11 +13,11 @@ from bars import Bar
 HEAD = """\
 # Speed and memory
 
-Written by `make bench-corpus`, `make bench-training` and `make bench-laws`; do not edit. Each rate
-is divided by that of its ceiling or peer on the same input in the same run: CPU seconds, child
-processes included, medians of interleaved repeats. How each is measured stands at the top of its
-file in [benchmarks/](../benchmarks). Absolute rates are of the machine named below each table, and
-only there to give an idea.
+Written by `make bench-corpus`, `make bench-training`, `make bench-laws` and `make bench-lineage`;
+do not edit. Each rate is divided by that of its ceiling or peer on the same input in the same run:
+CPU seconds, child processes included, medians of interleaved repeats. How each is measured stands
+at the top of its file in [benchmarks/](../benchmarks). Absolute rates are of the machine named
+below each table, and only there to give an idea.
 
 """
 

@@ -70,7 +70,10 @@ COMMANDS = {
     "identities": ("laws.identities", "identities", "Check the arithmetic of the paper."),
     "claims": ("report.claims", "claims", "Hold the paper's claims against tables of runs."),
     "trace": ("lineage.trace", "trace", "Tell what made a result, or what came of a source."),
+    "forget": ("lineage.forget", "forget", "Leave a page or a domain out; say what depends on it."),
     "verify": ("lineage.verify", "verify", "Rehash results, and list what is not as it was."),
+    "lineage": ("lineage.page", "lineage", "Write a page of all jobs, and of what flowed between."),
+    "crate": ("lineage.crate", "crate", "Describe results as a Workflow Run RO-Crate."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
     "times": ("report.times", "times", "Say how long each stage took."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
@@ -86,7 +89,10 @@ TELLING = (
     "times",
     "summary",
     "trace",
+    "forget",
     "verify",
+    "lineage",
+    "crate",
 )
 LEAST = {
     "workers": 1,

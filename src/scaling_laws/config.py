@@ -240,6 +240,11 @@ class Corpus(Section):
     title: str
     """Name in figures and tables."""
 
+    @property
+    def has_addresses(self) -> bool:
+        """Whether its documents are pages, each with the URL that it stood at."""
+        return self.format in ("warc", "wet")
+
 
 class Decontaminate(Section):
     """Removal of evaluation documents that the training split holds."""
@@ -567,6 +572,9 @@ class Config(Section):
     extract: Extract = Extract()
     dedup: Dedup = Dedup()
     split: Split = Split()
+    forgotten: Path = Path("forgotten.txt")
+    """Text file of URLs and domains whose pages are left out, one a line, which `scaling-laws
+    forget` adds to; it need not exist. What is added reruns the shards that it concerns."""
     corpora: dict[Name, Corpus] = {}
     """The other corpora, by name; null drops one of another file."""
     decontaminate: Decontaminate = Decontaminate()

@@ -33,6 +33,15 @@ def written(path: Path) -> None:
     _written[place(path)] = None
 
 
+def has_read(path: Path) -> bool:
+    """Tell whether a file, under whatever name, is one that this process read and did not write."""
+    if path in _written or not path.is_file():
+        return False
+    there = path.resolve()
+    read = {each.resolve() for each in _read if each not in _written}
+    return not read.isdisjoint((there, *there.parents))
+
+
 def files_read() -> list[Path]:
     """Return the files read that are there and that this process has not itself written."""
     return [path for path in _files(_read) if path not in _written]

@@ -23,7 +23,7 @@ AGENT = f"{TOKEN}/1.0"
 CONTACT = "https://scaling-laws.org/crawl"
 OUTCOMES = {
     *("ok", "robots", "http_error", "timeout", "too_large", "wrong_type", "blocked_address"),
-    *("dns", "tls", "redirects", "connection", "truncated"),
+    *("dns", "tls", "redirects", "connection", "truncated", "forgotten"),
 }
 
 

@@ -163,3 +163,4 @@ def test_the_environments_of_the_stages_have_the_versions_of_the_lock(stage):
     lines = (ROOT / f"envs/{stage}.yaml").read_text().splitlines()
     pins = [line.strip(" -") for line in lines if "==" in line]
     assert pins and [pin for pin in pins if pin not in lock] == []
+    assert "grimp" in {pin.split("==")[0] for pin in pins}  # for the manifest of every job

@@ -43,6 +43,7 @@ from scaling_laws.corpus.crawl.politeness import FIRST_DELAY, Pace, shared_hosts
 from scaling_laws.corpus.crawl.robots import MAXIMUM_BYTES as ROBOTS_BYTES
 from scaling_laws.corpus.crawl.robots import Rules, rules
 from scaling_laws.corpus.crawl.warc import page_record, read_conversions, read_pages, read_records
+from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.corpus.links.urls import identity, normalise
 from scaling_laws.corpus.links.urls import url_id as page_id
 from scaling_laws.errors import InputError
@@ -290,12 +291,12 @@ def test_where_there_are_no_hard_links_a_crawl_ends_and_a_later_one_starts_anew(
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     warc, settings = tmp_path / "0.warc.gz", {"user_agent": "a"}
     page = Row("0", "http://a.example/", "", "ok", None, 200, None, 4, 1, datetime.now(UTC), 0.0)
-    with open_journal(warc, settings) as journal:
+    with open_journal(warc, settings, Forgotten()) as journal:
         place = journal.add(page, gzip.compress(b"page"))
         assert list(write_outputs(journal, [place], warc, tmp_path / "0.parquet")) == [page]
     assert gzip.decompress(warc.read_bytes()).endswith(b"page")
     assert "Operation not supported" in caplog.text and "fetch all pages again" in caplog.text
-    with open_journal(warc, settings) as journal:
+    with open_journal(warc, settings, Forgotten()) as journal:
         assert list(journal.finished()) == []
 
 

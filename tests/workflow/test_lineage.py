@@ -1,14 +1,20 @@
 """What the manifests of a whole workflow tell, in a copy without Snakemake's own records."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
+import zlib
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
-from running import RESULTS, snakemake
+from running import RESULTS, planned_rules, snakemake
+from tokenizers import Tokenizer
 
 
 def scaling_laws(folder, *words, code=0):
@@ -173,3 +179,130 @@ def test_a_job_tells_how_it_ran(finished, name):
     assert job["call"].startswith(f"scaling-laws {job['command']} ")
     assert job["packages"]["python"] and job["host"]["processor"]
     assert ("torch" in job["packages"]) == (name == "train")
+
+
+def entities(results, *kinds):
+    """Return the entities of some types of a crate."""
+    graph = json.loads((results / "ro-crate-metadata.json").read_text())["@graph"]
+    return [entity for entity in graph if set(kinds) & set(np.atleast_1d(entity["@type"]))]
+
+
+@pytest.fixture
+def validator(tmp_path):
+    """The Python of an environment of its own: the validator wants an older rich than we do."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "validator"], check=True)
+    python = tmp_path / "validator/bin/python"
+    packages = ("roc-validator==0.13.0", "rocrate==0.13.0")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    return python
+
+
+def test_the_crate_is_whole_and_valid_wherever_it_is(copy, validator, tmp_path):
+    snakemake(copy, "crate")
+    crate = tmp_path / "crate"
+    shutil.move(copy / RESULTS, crate)
+    shutil.rmtree(copy)
+    files = entities(crate, "File")
+    for file in files:
+        content = (crate / unquote(file["@id"])).read_bytes()
+        assert file["contentSize"] == str(len(content))
+        assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    names = {unquote(file["@id"]) for file in files}
+    assert {"report.html", "lineage/workflow/Snakefile", "lineage/workflow/pyproject.toml"} <= names
+    manifests = sorted(crate.rglob("lineage/*.json"))
+    assert {str(path.relative_to(crate)) for path in manifests} <= names
+    jobs = [each for each in entities(crate, "CreateAction") if each["@id"] != "#run"]
+    assert len(jobs) == len(manifests) + 1  # the manifest of the download is not among the results
+    assert len(entities(crate, "ControlAction")) == len(jobs)
+    done = subprocess.run(
+        [validator, Path(__file__).with_name("validate_crate.py"), crate],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_crate_is_made_of_what_is_not_as_it_was_written(copy):
+    fit = copy / RESULTS / "fits/L_N.json"
+    content = fit.read_text()
+    os.utime(fit)
+    scaling_laws(copy, "crate", RESULTS)
+    assert findings(copy, code=0) == set()
+    fit.write_text(content.replace("alpha_N", "alpha_M"))
+    scaling_laws(copy, "crate", RESULTS, code=2)
+    fit.unlink()
+    scaling_laws(copy, "crate", RESULTS, code=2)
+
+
+def decoded(folder):
+    """Return the texts of all token files."""
+    tokens = folder / RESULTS / "tokens"
+    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
+    return {
+        path.stem: tokenizer.decode(np.fromfile(path, "<u2"), skip_special_tokens=False)
+        for path in tokens.glob("*.bin")
+    }
+
+
+def records(path):
+    """Return the content of a WARC file, compressed record by record."""
+    data, whole = path.read_bytes(), b""
+    while data:
+        member = zlib.decompressobj(31)
+        whole += member.decompress(data)
+        data = member.unused_data
+    return whole
+
+
+def test_a_forgotten_domain_is_in_no_token_file_and_what_does_not_depend_on_it_stays(copy):
+    results, theirs = copy / RESULTS, "//www.rte.ie/"
+    pages = of(copy, "documents/*[0-9].parquet")
+    elsewhere = "\n".join(pages["text"][~pages["url"].str.contains(theirs)])
+    lines = {
+        line
+        for text in of(copy, "corpus/t*.parquet").query("url.str.contains(@theirs)")["text"]
+        for line in text.split("\n")
+        if len(line) > 80 and line not in elsewhere
+    }
+    before = "".join(decoded(copy).values())
+    assert len(lines) > 100 and all(line in before for line in lines)
+    crawled, rows = of(copy, "crawl/[01].parquet"), of(copy, "links/links.parquet")
+    manifests = {path: path.read_bytes() for path in results.rglob("lineage/*.json")}
+
+    said = json.loads(scaling_laws(copy, "forget", "--domain", "rte.ie", RESULTS, "--as-json"))
+    assert said["added"] == ["rte.ie"] and said["list"] == "forgotten.txt"
+    assert said["links"] == rows["url"].str.contains(theirs).sum() > 50
+    assert len(said["documents"]) == pages["url"].str.contains(theirs).sum() > 50
+    assert any("syndicate.example" in row["url"] for row in said["copies"])
+    assert set(planned_rules(copy)) == set(said["rebuild"])
+    snakemake(copy, "--", "tokens")
+
+    ran = [path for path, content in manifests.items() if path.read_bytes() != content]
+    names = {str(path.relative_to(results)) for path in ran}
+    of_shards = ("links/shards", "crawl", "documents", "dedup/signatures")
+    assert {name for name in names if name.startswith(of_shards)} == {
+        f"{folder}/lineage/0.json" for folder in of_shards
+    }
+    rules = {json.loads(path.read_text())["rule"] for path in ran}
+    assert {"split", "evaluation_corpus", "tokenizer", "encode"} < rules < set(said["rebuild"])
+    assert not {"sample", "links"} & rules
+
+    after = decoded(copy)
+    assert {name: [line for line in lines if line in text] for name, text in after.items()} == {
+        path.stem: [] for path in (results / "tokens").glob("*.bin")
+    }
+    assert "//syndicate.example/" in "".join(of(copy, "corpus/train.parquet")["url"])
+    warcs = [path for path in (results / "crawl").iterdir() if path.suffix in (".gz", ".warc")]
+    assert len(warcs) == 6  # of each shard the outcome, and what a later crawl goes on from
+    assert not any(theirs.encode() in records(path) for path in warcs)
+    fetched = crawled[(crawled["outcome"] == "ok") & ~crawled["url"].str.contains(theirs)]
+    again = of(copy, "crawl/[01].parquet").query("outcome == 'ok'")
+    one, other = (table.reset_index(drop=True) for table in (fetched, again))
+    pd.testing.assert_frame_equal(one, other)  # when each was fetched is a column
+    reasons = of(copy, "links/shards/*.rejected.parquet").query("url.str.contains(@theirs)")
+    assert "forgotten" in set(reasons["reason"])
+
+    (copy / "forgotten.txt").write_text("# asked on Monday\nhttps://nobody.example/1 # later\n")
+    assert planned_rules(copy, "tokens")["merge_links"] >= 1
+    (copy / "forgotten.txt").write_text("# asked on Monday\nRTE.ie\n")
+    assert not planned_rules(copy, "tokens")

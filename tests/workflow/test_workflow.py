@@ -159,7 +159,7 @@ def test_another_learning_rate_reruns_that_study_and_what_uses_it(copy):
     assert rules.pop("fit") == 2  # L_D and L_ND
     # 1, 4, 9, 15, 16, what is held out, residuals, and the plan's cost.
     assert rules.pop("figure") == 8
-    assert set(rules) == {"configuration", "plan", "collect", "held_out", "report"}
+    assert set(rules) == {"configuration", "plan", "collect", "held_out", "report", "lineage"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
 
 from scaling_laws import config as configuration
+from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_studies
 from scaling_laws.lineage.code import closure, source_of
@@ -20,6 +21,7 @@ try:
     settings = configuration.validate(config)
     configuration.require_files(settings)
     RUNS = grid.runs(settings)
+    FORGOTTEN = Forgotten.read(settings.forgotten)
 except InputError as error:
     sys.exit(str(error))
 
@@ -118,8 +120,28 @@ def get_blocklist(wildcards):
     return str(settings.links.blocklist) if settings.links.blocklist else []
 
 
+def get_forgotten(wildcards):
+    """Return the entries that concern a shard: another one reruns its jobs and no other's."""
+    return FORGOTTEN.of_shard(int(wildcards.shard), len(SHARDS))
+
+
+def get_forgotten_in_corpus(wildcards):
+    """Return all entries where the documents of a corpus have an address."""
+    return FORGOTTEN.entries if settings.corpora[wildcards.corpus].has_addresses else []
+
+
+# The commands are given the whole list, for redirects lead anywhere. Snakemake records no parameter
+# that takes the threads, and so not the name of the list, which changes nothing.
+def get_forgotten_list(wildcards, threads):
+    return shlex.quote(str(settings.forgotten))
+
+
 def get_archive(wildcards):
     return ARCHIVES[wildcards.archive]
+
+
+def get_shard(wildcards):
+    return wildcards.shard
 
 
 def get_site(wildcards):
@@ -157,6 +179,10 @@ def get_split_memory(wildcards):
 
 def get_tokenizer_file(wildcards):
     return str(settings.tokenizer.file) if settings.tokenizer.file else []
+
+
+def get_corpus(wildcards):
+    return wildcards.corpus
 
 
 def get_documents(wildcards):

@@ -52,12 +52,15 @@ rule merge_links:
         mem_mb=4000,
         runtime=60,
     params:
+        forgotten=get_forgotten,
+        forgotten_list=get_forgotten_list,
         options=options(settings.links, only={"minimum_score", "score_rule"}),
     message:
         "Merge the links of shard {wildcards.shard}"
     shell:
         "scaling-laws merge-links {input.submissions} --shard {wildcards.shard}"
         " --output {output.links} --rejected {output.rejected} {params.options}"
+        " --forgotten {params.forgotten_list}"
         " --lineage {output.lineage} --rule merge_links &> {log}"
 
 
@@ -130,24 +133,28 @@ rule crawl:
         "<logs>/crawl/{shard}.log",
     benchmark:
         "<benchmarks>/crawl/{shard}.tsv"
+    cache: workflow.enable_cache
     conda:
         "../../envs/crawl.yaml"
     resources:
         mem_mb=2000,
         runtime=1440,
     params:
+        shard=get_shard,  # or the cache would take one shard for another
         # What the shards share, so that they are polite together; it holds no results. Nor do the
         # hidden files, from which a crawl that is run again takes the pages that it has.
         hosts=f"{RESULTS}/crawl/hosts.lock",
         site=given("--site", "site"),
         archives=given("--archives", "archives"),
+        forgotten=get_forgotten,
+        forgotten_list=get_forgotten_list,
         options=options(settings.crawl, leave_out={"archives"}),
     message:
         "Crawl shard {wildcards.shard}; progress in {log}"
     shell:
         "scaling-laws crawl {input.links} --warc {output.warc} --outcomes {output.outcomes}"
         " --hosts {params.hosts} {params.site} {params.archives} {params.options}"
-        " --lineage {output.lineage} --rule crawl &> {log}"
+        " --forgotten {params.forgotten_list} --lineage {output.lineage} --rule crawl &> {log}"
 
 
 rule outcomes:
@@ -362,6 +369,8 @@ rule evaluation_corpus:
         mem_mb=4000,
         runtime=240,
     params:
+        forgotten=get_forgotten_in_corpus,
+        forgotten_list=get_forgotten_list,
         corpus=get_corpus_options,
         language=settings.extract.language,
         options=options(settings.decontaminate),
@@ -371,4 +380,5 @@ rule evaluation_corpus:
         "scaling-laws corpus {wildcards.corpus} --source {input.source:q} {params.corpus}"
         " --train {input.train} --output {output.documents} --rejected {output.rejected}"
         " --language {params.language} --workers {threads} {params.options}"
+        " --forgotten {params.forgotten_list}"
         " --lineage {output.lineage} --rule evaluation_corpus &> {log}"

@@ -1,5 +1,6 @@
-# Figures and the report page. Needs <results>/tables and <results>/fits, for the data's story the
-# corpus and its tokens; gives <results>/figures and <results>/report.html.
+# Figures, the report page and the page of lineage. Needs <results>/tables and <results>/fits, for
+# the data's story the corpus and its tokens; gives <results>/figures, <results>/report.html and
+# <results>/lineage/index.html.
 
 
 rule flow:
@@ -147,7 +148,11 @@ rule figure:
 rule report:
     input:
         code=sources("report.page"),
-        template="src/scaling_laws/report/page.html.jinja",
+        templates=[
+            "src/scaling_laws/report/page.html.jinja",
+            "src/scaling_laws/page.css.jinja",
+            "src/scaling_laws/sortable.js.jinja",
+        ],
         config="<results>/config.yaml",
         plan="<results>/plan/runs.tsv",
         counts=multiext("<results>/tables/", "flow.csv", "held_out.csv"),
@@ -187,3 +192,62 @@ rule report:
         "scaling-laws report {params.results}"
         " --output {output.page} --comparison {output.comparison}"
         " --lineage {output.lineage} --rule report &> {log}"
+
+
+# Of the manifests, and so without one of its own.
+rule lineage:
+    input:
+        code=sources("lineage.page"),
+        templates=[
+            "src/scaling_laws/lineage/page.html.jinja",
+            "src/scaling_laws/page.css.jinja",
+            "src/scaling_laws/sortable.js.jinja",
+        ],
+        last="<results>/lineage/report.json",  # of what the report rests on all manifests are there
+    output:
+        page=report(
+            "<results>/lineage/index.html",
+            caption="../report/lineage.rst",
+            category="Report",
+        ),
+    log:
+        "<logs>/lineage.log",
+    benchmark:
+        "<benchmarks>/lineage.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        results=get_results,
+    message:
+        "Write the page of lineage"
+    shell:
+        "scaling-laws lineage {params.results} --output {output.page} &> {log}"
+
+
+# On demand. As of the manifests above, without one of its own.
+rule crate:
+    input:
+        code=sources("lineage.crate"),
+        workflow="Snakefile",
+        last="<results>/lineage/report.json",
+    output:
+        metadata="<results>/ro-crate-metadata.json",
+        workflow=directory("<results>/lineage/workflow"),
+    log:
+        "<logs>/crate.log",
+    benchmark:
+        "<benchmarks>/crate.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        results=get_results,
+    message:
+        "Describe the results as a Workflow Run RO-Crate"
+    shell:
+        "scaling-laws crate {params.results} --workflow {input.workflow} &> {log}"

@@ -93,6 +93,7 @@ rule train:
         "<logs>/train/{run}.log",
     benchmark:
         "<benchmarks>/train/{run}.tsv"
+    cache: workflow.enable_cache
     priority: get_training_cost
     conda:
         "../../envs/train.yaml"

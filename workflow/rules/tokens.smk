@@ -14,6 +14,7 @@ rule tokenizer:
         "<logs>/tokenizer.log",
     benchmark:
         "<benchmarks>/tokenizer.tsv"
+    cache: workflow.enable_cache
     conda:
         "../../envs/text.yaml"
     threads: 2
@@ -45,12 +46,14 @@ rule encode:
         "<logs>/encode/{corpus}.log",
     benchmark:
         "<benchmarks>/encode/{corpus}.tsv"
+    cache: workflow.enable_cache
     conda:
         "../../envs/text.yaml"
     resources:
         mem_mb=2000,
         runtime=720,
     params:
+        corpus=get_corpus,  # or the cache would take one corpus for another
         options=options(settings.tokenizer, only={"end_of_text"}),
     message:
         "Encode {wildcards.corpus}"

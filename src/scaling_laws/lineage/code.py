@@ -69,5 +69,7 @@ def commit() -> tuple[str | None, bool | None]:
     # A package installed into some other repository's environment is not that repository's code.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
-    changed = git("status", "--porcelain", "--", ".")
-    return git("rev-parse", "HEAD"), changed == ""
+    status = (git("status", "--porcelain=v2", "--branch", "--", ".") or "").splitlines()
+    heads = [line.split()[2] for line in status if line.startswith("# branch.oid")]
+    changed = [line for line in status if not line.startswith("#")]
+    return (heads[0], not changed) if heads and heads != ["(initial)"] else (None, None)

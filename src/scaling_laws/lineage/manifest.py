@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import shlex
 import sys
@@ -20,7 +21,6 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any, Literal
 
-from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
 from scaling_laws import ledger
@@ -220,9 +220,10 @@ def _asked_for() -> Iterator[str]:
         requirements = metadata.requires("scaling-laws") or []
     except metadata.PackageNotFoundError:  # run from its source
         return
-    for requirement in map(Requirement, requirements):
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield requirement.name
+    for requirement in requirements:
+        name = re.match(r"[\w.-]+", requirement)
+        if name and "extra ==" not in requirement:
+            yield name[0]
 
 
 def host() -> Host:

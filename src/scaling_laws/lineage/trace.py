@@ -189,7 +189,7 @@ def _tell(
             yield f"Dumps: {', '.join(map(escape, dumps))}"
         if graph.damaged:
             yield f"{len(graph.damaged)} manifests cannot be read; `scaling-laws verify` names them"
-        yield f"Sources: {_files(graph, list(sources))}, {_size(size)}"
+        yield f"Sources: {_files(graph, list(sources))}, {size_of(size)}"
     counts = ", ".join(f"{count:,} {name}" for name, count in answer["totals"].items())
     if counts:
         yield f"In it: {counts}"
@@ -226,7 +226,7 @@ def _facts(group: Sequence[Job]) -> str:
     code = f"code {made.commit[:7]}{'' if made.clean else ' with changes'}" if made.commit else ""
     size = sum(file.bytes for job in group for file in job.outputs.values())
     count = sum(len(job.outputs) for job in group)
-    parts = [f"{count} file{'s' * (count > 1)}, {_size(size)}", made.ended[:16].replace("T", " ")]
+    parts = [f"{count} file{'s' * (count > 1)}, {size_of(size)}", made.ended[:16].replace("T", " ")]
     return ", ".join([*parts, *filter(None, [code])])
 
 
@@ -241,7 +241,8 @@ def _files(graph: Graph, paths: Sequence[Path]) -> str:
     return _names([graph.shown(path) for path in sorted(paths)])
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
+    """Return bytes as 12 bytes, 3.45 MB."""
     size, unit = float(count), 0
     while size >= 1000 and unit < len(UNITS) - 1:
         size, unit = size / 1000, unit + 1

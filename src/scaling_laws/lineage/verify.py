@@ -25,8 +25,9 @@ from scaling_laws.lineage.manifest import FOLDER
 from scaling_laws.progress import track
 from scaling_laws.studies import grid
 
-# What Snakemake and an interrupted job leave among the results is nobody's output.
-UNTOLD = {"logs", "benchmarks", FOLDER}
+# What Snakemake and an interrupted job leave among the results, and what is told of all of them, is
+# nobody's output.
+UNTOLD = {"logs", "benchmarks", FOLDER, "ro-crate-metadata.json"}
 # Options that have the name of a key and not its meaning.
 OTHERWISE = {"archives", "laws", "file", "blocklist", "parts", "shards"}
 KINDS = {

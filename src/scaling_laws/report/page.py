@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -191,17 +191,15 @@ def _table(path: Path) -> pd.DataFrame | None:
 
 
 def _flow(path: Path) -> list[dict[str, Any]] | None:
-    """Return a row for each stage: what it kept, and what it dropped for which reasons."""
+    """Return a row for each stage and unit: what it kept, and what it dropped for which reasons."""
     table = _table(path)
     if table is None:
         return None
-    rows: list[dict[str, Any]] = []
+    parts: dict[tuple[str, str], list[str]] = defaultdict(list)
     columns = table.fillna({"reason": ""})[list(TEXT_KINDS[path.name])]
     for stage, unit, outcome, reason, count in columns.itertuples(index=False, name=None):
-        if not rows or (rows[-1]["stage"], rows[-1]["unit"]) != (stage, unit):
-            rows.append({"stage": stage, "unit": unit, "parts": []})
-        rows[-1]["parts"].append(f"{reason or outcome}: {int(count):,}")
-    return rows
+        parts[stage, unit].append(f"{reason or outcome}: {int(count):,}")
+    return [{"stage": stage, "unit": unit, "parts": of} for (stage, unit), of in parts.items()]
 
 
 def _totals(runs: pd.DataFrame) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from scaling_laws.corpus.crawl.journal import open_journal, write_outputs
 from scaling_laws.corpus.crawl.politeness import shared_hosts
 from scaling_laws.corpus.crawl.shard import Shard
 from scaling_laws.corpus.crawl.visits import Limits, Visitor
+from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.sample.server import replay
 from scaling_laws.tables import open_table
@@ -48,6 +49,7 @@ def crawl(
     redirects: int = 5,
     maximum_bytes: int = 4_000_000,
     allowed_networks: list[str] | None = None,
+    forgotten: Path | None = None,
 ) -> dict[str, object]:
     """Fetch the pages of one shard of the links.
 
@@ -62,7 +64,7 @@ def crawl(
     A crawl that is stopped or killed keeps what it has in a journal beside the WARC file, and the
     same command continues from there. The journal of one that has ended keeps its pages, by a hard
     link to the WARC file: crawled again, by other links, timeout, retries or pace, it asks for what
-    failed and what is new.
+    failed and what is new. Pages that are forgotten by then are in no file of it afterwards.
 
     Args:
         links: Parquet file of the shard's links, with `url_id` and `url`.
@@ -86,15 +88,23 @@ def crawl(
         redirects: Redirects that are followed for one link.
         maximum_bytes: Largest body, compressed or not, that is kept.
         allowed_networks: Ranges of addresses (CIDR) that may be asked though they are not public.
+        forgotten: Text file of URLs and domains that are not asked and not kept (`forget`), not
+            even where redirects lead there; it need not exist.
 
     Raises:
-        InputError: The links file, the proxy, an archive or the contact cannot be used.
+        InputError: The links file, the proxy, an archive, the contact or the list of what is
+            forgotten cannot be used.
     """
+    excluded = Forgotten.read(forgotten)
     gate = Gate([ip_network(text) for text in allowed_networks or ()])
     agent = named_agent(user_agent, contact, live=proxy != "sample")
     wanted = read_links(links)
     started = time.monotonic()
-    archived = find_archived(archives or (), wanted["url_id"])
+    archived = [
+        (link, entry)
+        for link, entry in find_archived(archives or (), wanted["url_id"])
+        if entry.url not in excluded and wanted["url"][link].as_py() not in excluded
+    ]
     settings = {  # a crawl that was begun with others does not go on; patience may change
         "user_agent": agent,
         "proxy": proxy,
@@ -108,7 +118,7 @@ def crawl(
         termination_as_interrupt(),
         proxy_address(proxy, site) as address,
         shared_hosts(hosts, concurrency_per_host) as shared,
-        open_journal(warc, settings) as journal,
+        open_journal(warc, settings, excluded) as journal,
     ):
         shard = Shard(wanted, journal)
         resumed = shard.resume()
@@ -122,7 +132,9 @@ def crawl(
                 # Names are looked up in threads.
                 asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(concurrency))
                 async with open_client(gate, address, agent, timeout) as client, shard.progress():
-                    visitor = Visitor(shard, frontier, client, gate, shared, user_agent, limits)
+                    visitor = Visitor(
+                        shard, frontier, client, gate, shared, user_agent, limits, excluded
+                    )
                     await visitor.visit_all(concurrency)
 
             asyncio.run(fetch())

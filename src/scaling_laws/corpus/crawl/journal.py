@@ -17,6 +17,7 @@ import orjson
 import pyarrow as pa
 
 from scaling_laws.corpus.crawl.warc import about_record
+from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.output import atomic
 from scaling_laws.tables import stream_table
@@ -68,18 +69,22 @@ class Journal:
 
     A crawl that ends leaves a journal of its pages, from which a later one continues. It has their
     records by a hard link to the WARC file, which takes no space and stays when that file is
-    removed. Pages of links that have gone are kept too: links come back.
+    removed. Pages of links that have gone are kept too: links come back. Not so pages that are
+    forgotten, whether they stood at the address of their link or at the end of its redirects.
     """
 
-    def __init__(self, path: Path, lines: BinaryIO, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, lines: BinaryIO, settings: dict[str, Any], forgotten: Forgotten
+    ) -> None:
         """Continue the journal if it was made with the same settings, or begin it anew.
 
         Args:
             path: Where the lines are; the records are beside them.
             lines: The file of lines, to read and write.
             settings: Those that outcomes depend on, as plain data.
+            forgotten: Pages that are no longer kept.
         """
-        self._path, self._lines = path, lines
+        self._path, self._lines, self._forgotten = path, lines, forgotten
         self._head = {"format": FORMAT, "settings": settings}
         found = _values(lines.readline())
         if isinstance(found, dict) and {name: found.get(name) for name in self._head} == self._head:
@@ -112,12 +117,16 @@ class Journal:
         return place
 
     def finished(self) -> Iterator[tuple[int, Row]]:
-        """Yield the place of each line and the link that is finished."""
+        """Yield the place of each line and the link that is finished, unless it is forgotten."""
         self._lines.seek(0)
         place = len(self._lines.readline())
         for line in self._lines:
             *values, _, _, _ = orjson.loads(line)
-            yield place, Row(*values)
+            row = Row(*values)
+            if row.outcome != "ok" or not (
+                row.url in self._forgotten or row.final_url in self._forgotten
+            ):
+                yield place, row
             place += len(line)
 
     def read(self, place: int) -> tuple[Row, bytes]:
@@ -221,8 +230,13 @@ class Journal:
 
 
 @contextmanager
-def open_journal(warc: Path, settings: dict[str, Any]) -> Iterator[Journal]:
+def open_journal(warc: Path, settings: dict[str, Any], forgotten: Forgotten) -> Iterator[Journal]:
     """Yield the journal of a crawl, in hidden files beside its WARC file.
+
+    Args:
+        warc: The WARC file.
+        settings: Those that outcomes depend on, as plain data.
+        forgotten: Pages that are no longer kept.
 
     Raises:
         InputError: When another crawl has it open.
@@ -237,7 +251,7 @@ def open_journal(warc: Path, settings: dict[str, Any]) -> Iterator[Journal]:
                 raise BlockingIOError  # it has just been replaced
         except BlockingIOError:
             raise InputError(f"{warc}: another crawl is at work on it") from None
-        with closing(Journal(path, lines, settings)) as journal:
+        with closing(Journal(path, lines, settings, forgotten)) as journal:
             journal.remove_others()
             yield journal
             journal.remove_others()

@@ -14,7 +14,7 @@ from scaling_laws.tables import read_batches
 
 WORDS = (
     *("ok", "robots", "http_error", "timeout", "too_large", "wrong_type", "blocked_address"),
-    *("dns", "tls", "redirects", "connection", "truncated"),
+    *("dns", "tls", "redirects", "connection", "truncated", "forgotten"),
 )
 """All outcomes that a link can have."""
 

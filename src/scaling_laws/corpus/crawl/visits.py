@@ -16,6 +16,7 @@ from scaling_laws.corpus.crawl.fetch import Answer, Client
 from scaling_laws.corpus.crawl.frontier import Frontier, Host, Job
 from scaling_laws.corpus.crawl.politeness import SharedHosts
 from scaling_laws.corpus.crawl.shard import Shard
+from scaling_laws.corpus.forgotten import OUTCOME, Forgotten
 
 FIRST_RETRY = 0.5
 """Seconds before the first further attempt, about; each later one waits twice as long."""
@@ -50,8 +51,10 @@ class Visitor:
         shared: SharedHosts | None,
         user_agent: str,
         limits: Limits,
+        forgotten: Forgotten,
     ) -> None:
         """Visit the links in `frontier`; `shared` is the pace of hosts among processes."""
+        self._forgotten = forgotten
         self._shard, self._frontier, self._client, self._gate = shard, frontier, client, gate
         self._shared, self._user_agent, self._limits = shared, user_agent, limits
         # The rules of each site, or the jobs that wait for them.
@@ -101,6 +104,8 @@ class Visitor:
         """Return the job that a link of `host` begins with, None if it has ended with that."""
         url = self._shard.url(link)
         there = self._checked(url)
+        if url in self._forgotten:
+            there = Answer(OUTCOME)
         if isinstance(there, Answer):
             await self._shard.finish(link, there, final_url=url, attempts=1, seconds=0.0)
             return None
@@ -201,6 +206,9 @@ class Visitor:
             there = self._checked(answer.location, job.url, answer.status)
             if isinstance(there, Answer):
                 await self._end(job, there)
+            elif job.link is not None and str(there) in self._forgotten:  # rules are not kept
+                detail = "redirects to a page that is forgotten"
+                await self._end(job, Answer(OUTCOME, detail, answer.status))
             else:
                 job.redirects += 1
                 job.url = there

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
@@ -23,8 +22,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from scaling_laws.corpus.forgotten import OUTCOME, Forgotten
 from scaling_laws.corpus.links.dumps import DamagedDumpError, Post, read_lines, read_post
-from scaling_laws.corpus.links.urls import hostname, identity, normalise, registered_domain, url_id
+from scaling_laws.corpus.links.urls import (
+    hostname,
+    identity,
+    normalise,
+    registered_domain,
+    shard_of,
+    url_id,
+)
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
@@ -189,6 +196,7 @@ def merge_links(
     shard: int,
     minimum_score: int = 3,
     score_rule: Literal["max", "sum"] = "max",
+    forgotten: Path | None = None,
 ) -> dict[str, object]:
     """Merge the submissions of all dumps into the links of one shard, one row a canonical URL.
 
@@ -199,14 +207,17 @@ def merge_links(
     Args:
         submissions: Parquet files of the candidate submissions, one a dump.
         output: Parquet file of the shard's links.
-        rejected: Parquet file of the submissions whose page has too little karma.
+        rejected: Parquet file of the submissions whose page has too little karma, or is forgotten.
         shard: Number of the shard.
         minimum_score: Least karma of a page.
         score_rule: Whether a page's karma is the highest of its submissions or their sum.
+        forgotten: Text file of URLs and domains to leave out (`forget`); it need not exist.
 
     Raises:
-        InputError: When a table is missing or lacks a column.
+        InputError: When a table is missing or lacks a column, or the list of what is forgotten
+            cannot be read.
     """
+    excluded = Forgotten.read(forgotten)
     tables = [_of_shard(path, shard) for path in track(submissions, "merge-links: dumps")]
     rows = pa.concat_tables([_large(SUBMISSIONS).empty_table(), *tables]).combine_chunks()
     read = len(rows)
@@ -235,18 +246,24 @@ def merge_links(
         },
         schema=_large(LINKS),
     )
-    enough = karma >= minimum_score
-    poor = rows.filter(~np.repeat(enough, np.diff(starts, append=len(rows))))
-    poor = poor.select(["submission", "url"])
-    poor = poor.append_column("reason", pa.repeat(pa.scalar("score", pa.large_string()), len(poor)))
-    poor = poor.append_column("line", pa.nulls(len(poor), pa.large_string()))
-    _write(_sorted(pages.filter(enough), "url_id"), output, LINKS)
-    _write(_sorted(poor, "submission"), rejected, REJECTED)
+    left_out = excluded.among(best["canonical_url"].to_pylist())
+    reasons = np.where(karma < minimum_score, "score", np.where(left_out, OUTCOME, ""))
+    taken = reasons == ""
+    reasons = np.repeat(reasons, np.diff(starts, append=len(rows)))
+    dropped = rows.select(["submission", "url"])
+    dropped = dropped.append_column("reason", pa.array(reasons, pa.large_string()))
+    dropped = dropped.append_column("line", pa.nulls(len(rows), pa.large_string()))
+    dropped = dropped.filter(reasons != "")
+    _write(_sorted(pages.filter(taken), "url_id"), output, LINKS)
+    _write(_sorted(dropped, "submission"), rejected, REJECTED)
+    counts = {"score": int((reasons == "score").sum())}
+    if excluded:
+        counts[OUTCOME] = int((reasons == OUTCOME).sum())
     return {
         "submissions": len(rows),
         "repeated": read - len(rows),
-        "links": int(enough.sum()),
-        "rejected": {"score": len(poor)},
+        "links": int(taken.sum()),
+        "rejected": counts,
     }
 
 
@@ -340,7 +357,7 @@ def _sites(media: Set[str], blocked: Set[str], shards: int) -> Callable[[str], S
             reason = "media"
         elif names & blocked:
             reason = "blocked"
-        return Site(zlib.crc32(domain.encode()) % shards, reason)
+        return Site(shard_of(host, shards), reason)
 
     return site
 

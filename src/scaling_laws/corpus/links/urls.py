@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from functools import lru_cache
 from ipaddress import IPv6Address
 from string import ascii_letters, digits
@@ -120,6 +121,17 @@ def hostname(url: str) -> str:
 def registered_domain(host: str) -> str:
     """Return the domain that was registered, such as example.co.uk; the host where none can be."""
     return _registered(host, private=False)
+
+
+def is_public_suffix(host: str) -> bool:
+    """Tell whether domains are registered under a host, such as co.uk, for anyone."""
+    found = _suffixes(host)
+    return bool(found.suffix) and not found.domain
+
+
+def shard_of(host: str, shards: int) -> int:
+    """Return the shard of a host's pages: one for all hosts of a registered domain."""
+    return zlib.crc32(registered_domain(host).encode()) % shards
 
 
 def _registered(host: str, private: bool) -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from scaling_laws.corpus.crawl.warc import read_conversions, read_pages
 from scaling_laws.corpus.dedup.overlap import NgramIndex
+from scaling_laws.corpus.forgotten import OUTCOME, Forgotten
 from scaling_laws.corpus.links.urls import url_id
 from scaling_laws.corpus.text import formats
 from scaling_laws.corpus.text.documents import LANGUAGE, Document, Rejection, judge
@@ -59,6 +60,7 @@ def corpus(
     ngram_words: int = 13,
     maximum_overlap: float = 0.1,
     maximum_words: int | None = None,
+    forgotten: Path | None = None,
     workers: int = 1,
 ) -> dict[str, object]:
     """Read an evaluation corpus and drop from it what the training split holds.
@@ -84,12 +86,16 @@ def corpus(
         maximum_overlap: Greatest share of a document's n-grams that the training split may hold.
         maximum_words: Words after which to stop reading: an evaluation needs but a sample of a
             large dump, and gets its beginning. Absent for all.
+        forgotten: Text file of URLs and domains (`forget`) whose pages are left out of "warc" and
+            "wet"; it need not exist.
         workers: Processes that extract pages and articles.
 
     Raises:
-        InputError: When the source is missing or damaged, or nothing of it is left.
+        InputError: When the source is missing or damaged, or nothing of it is left, or the list of
+            what is forgotten cannot be read.
     """
-    found = read(files_of(name, source, format), format, language, workers)
+    excluded = Forgotten.read(forgotten)
+    found = without(excluded, read(files_of(name, source, format), format, language, workers))
     output.parent.mkdir(parents=True, exist_ok=True)
     reasons: Counter[str] = Counter()
     words = 0
@@ -177,6 +183,17 @@ def read(
         READERS[format](reading(path), name) for name, path in files.items()
     )
     return (judge(url_id(text.address), *text) for text in texts)
+
+
+def without(
+    forgotten: Forgotten, outcomes: Iterable[Document | Rejection]
+) -> Iterator[Document | Rejection]:
+    """Yield the outcomes of addresses, those that are forgotten as rejections."""
+    for outcome in outcomes:
+        if outcome.url in forgotten:
+            yield Rejection(outcome.url_id, outcome.url, OUTCOME)
+        else:
+            yield outcome
 
 
 def distinct(
