@@ -268,6 +268,10 @@ RUNS, OF_SIZE, FIT = "tables/runs.parquet", f"{SIZES}/runs.parquet", "fits/L_N.j
         ("held-out", OF_SIZE, cells(test_loss="low"), "row 1: test_loss is 'low'; expected"),
         ("fit", OF_SIZE, cells(B=float("inf")), "row 1: B is inf; expected a number of 0"),
         ("conventions", OF_SIZE, without("C_full"), "no column C_full"),
+        ("conventions", OF_SIZE, without("tokens"), "no column tokens"),
+        ("figure fig02", f"{SIZES}/curves.parquet", no_rows, "has no test loss of these runs"),
+        ("figure fig08", f"{SIZES}/evaluations.parquet", no_rows, "has no loss of these runs"),
+        ("figure fig20", f"{SIZES}/positions.parquet", no_rows, "has no loss of these runs"),
         ("report", FIT, entry("status", value="fine"), "status is \"fine\"; expected 'converged'"),
         ("report", FIT, entry("status", value=None), "status is null; expected 'converged'"),
         (

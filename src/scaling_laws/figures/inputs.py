@@ -102,6 +102,8 @@ class Inputs:
         curves = read_studies(folders, "curves", [*CURVE_COLUMNS, *also])
         curves = curves.merge(self.runs(*studies)[["run", "N", "B", "D"]], on="run")
         curves = curves[(curves.tokens > 0) & curves.test_loss.notna()]
+        if curves.empty:
+            raise InputError(f"{join(folders)}: curves.parquet has no test loss of these runs")
         curves["C"] = 6 * curves.N * curves.tokens / FLOP_PER_PF_DAY
         return curves.sort_values(["N", "run", "step"], ignore_index=True)
 
@@ -111,8 +113,11 @@ class Inputs:
 
     def evaluations(self, *studies: str) -> pd.DataFrame:
         """Return losses of studies' runs on every corpus, with `N` and `final`."""
-        table = read_studies(self.folders(*studies), "evaluations", EVALUATION_COLUMNS)
+        folders = self.folders(*studies)
+        table = read_studies(folders, "evaluations", EVALUATION_COLUMNS)
         table = table.merge(self.runs(*studies)[["run", "N", "n_layer"]], on="run")
+        if table.empty:
+            raise InputError(f"{join(folders)}: evaluations.parquet has no loss of these runs")
         table["final"] = table.step == table.groupby("run").step.transform("max")
         return table.sort_values(["N", "run", "step"], ignore_index=True)
 
@@ -126,6 +131,8 @@ class Inputs:
         table = table[table.corpus == TEST]
         shape = self.runs(*studies)[["run", "N", "n_ctx", "n_layer", "architecture"]]
         table = table.merge(shape, on="run")
+        if table.empty:
+            raise InputError(f"{join(folders)}: positions.parquet has no loss of these runs")
         table["final"] = table.step == table.groupby("run").step.transform("max")
         return table.sort_values(["N", "run", "step", "position"], ignore_index=True)
 

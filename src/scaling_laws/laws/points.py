@@ -86,7 +86,7 @@ def select_runs(
         rules: What is left out, and how N and C are counted.
     """
     runs = read_studies(folders, "runs", RUN_COLUMNS)
-    for column in (rules.count, *(() if rules.flop == "C" else (rules.flop,))):
+    for column in (rules.count, *(() if rules.flop == "C" else (rules.flop, "tokens"))):
         _require(runs, folders, column)
     runs["N"] = runs[rules.count]
     loss = runs[law.loss if law.loss in ("test_loss", "best_test_loss") else "test_loss"]
