@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shell import run
 
 from scaling_laws import cli
 from scaling_laws.corpus.crawl.warc import page_record
@@ -212,18 +213,6 @@ def test_records_of_other_corpora_are_skipped_and_counted(tmp_path, format):
 
 
 # The command
-
-
-def run(*words, code=0):
-    """Give a command, as from a shell in the current folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["scaling-laws", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            assert (end.code or 0) == code, end.code
-        else:
-            assert code == 0
 
 
 PAGES = [  # link, where it ended, text

@@ -8,23 +8,11 @@ from pathlib import Path
 
 import pytest
 import synthetic_runs
+from shell import run
 from synthetic_runs import TOKENS, joint
 
-from scaling_laws import cli
 from scaling_laws.lineage import code, manifest
 from scaling_laws.lineage.graph import Graph
-
-
-def run(*words, code=0):
-    """Give a command, as from a shell in the current folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["scaling-laws", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            assert (end.code or 0) == code, end.code
-        else:
-            assert code == 0
 
 
 @pytest.fixture(scope="module")
