@@ -270,7 +270,7 @@ def test_user_with_a_table_of_runs_only_gets_a_report(tmp_path: Path):
     results = tmp_path / "own"
     figure("residuals", results)
     page = Page(write(results, tmp_path)[0].read_text())
-    assert "1 exponent: agree with the published" in page.text
+    assert "1 exponent: agrees with the published" in page.text
     assert f"No table of runs is in these results: the laws were fitted to {tmp_path}" in page.text
     assert "Not in these results, and so not counted: tables/flow.csv" in page.text
     assert "fig01" not in page.ids
@@ -279,6 +279,8 @@ def test_user_with_a_table_of_runs_only_gets_a_report(tmp_path: Path):
         line = f"{FIGURES[name].title}: {name}.svg is not in these results"
         assert page.text.count(line) == 1
     assert "config.yaml is not in these results." in page.text
+    assert "Claims that nothing here bears on: " in page.text and "schedule" not in page.ids
+    assert "Laws that are not fitted: L(D), " in page.text
     assert len(page.drawings) == 1
 
 
@@ -311,7 +313,13 @@ def test_page_is_honest_about_what_failed(copied: Path, tmp_path: Path):
     assert "not enough range The subsets are too large." in page.text
     assert "L(N) does not decrease over its whole range" in page.text
     runs = len(pd.read_parquet(copied / "tables/runs.parquet"))
-    assert f"1 of {runs} runs diverged and enter no fit" in page.text
+    assert f"1 of {runs} runs diverged and" in page.text
+    used = {
+        LAWS[path.stem].symbol
+        for path in (copied / "fits").glob("*.json")
+        if diverged[1] in {point.get("run") for point in json.loads(path.read_text())["points"]}
+    }
+    assert ("so fit again" in page.text) == bool(used)
     assert f"in no table: {diverged[0]}" in page.text
     assert "nan" not in page.text.lower().split()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -55,7 +56,9 @@ class Words(Form):
     files: list[str]
 
 
-def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
+def report(
+    results: Path, *, output: Path | None = None, comparison: Path | None = None
+) -> dict[str, Any]:
     """Write the report page and the table of the paper's numbers beside ours.
 
     The page has no reference to another file. What is not there is named as absent; one fit must
@@ -63,8 +66,9 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
 
     Args:
         results: Folder of everything computed.
-        output: HTML file to write.
-        comparison: CSV file to write; the same table goes beside it as Markdown.
+        output: HTML file to write; when absent the results' own, report.html.
+        comparison: CSV file to write; the same table goes beside it as Markdown. When absent the
+            results' own, tables/paper_vs_ours.csv.
 
     Returns:
         What was read: runs, the points of each law and where they are from, and figures.
@@ -72,6 +76,8 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     Raises:
         InputError: If there are no fits, or a file is not what it should be.
     """
+    output = output or results / "report.html"
+    comparison = comparison or results / "tables" / "paper_vs_ours.csv"
     if comparison.suffix != ".csv" or output == comparison.with_suffix(".md"):
         raise InputError(
             f"--comparison {comparison}: expected a file that ends in .csv; the same table is "
@@ -84,6 +90,14 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
     figures = {name: _figure(results, name, shown) for name in FIGURES}
     drawn = {name: figure for name, figure in figures.items() if "svg" in figure}
     not_drawn = [figure for figure in figures.values() if "absent" in figure]
+    trends = _trends(results)
+    spoken = [
+        section
+        for section in SECTIONS
+        if any(law in fits for law in section.laws)
+        or any(trend in trends for trend in section.trends)
+        or any(name in drawn for name in section.figures)
+    ]
     config = _config(results)
     held_out = _table(results / "tables" / "held_out.csv")
     judged = {name: verdicts(fit, fits.get("B_crit")) for name, fit in fits.items()}
@@ -92,13 +106,16 @@ def report(results: Path, *, output: Path, comparison: Path) -> dict[str, Any]:
         _environment()
         .get_template("page.html.jinja")
         .render(
-            sections=SECTIONS,
+            sections=spoken,
+            unspoken=[section for section in SECTIONS if section not in spoken],
+            not_fitted=[LAWS[law].symbol for law in shown.laws if law not in fits],
+            stale=[] if runs is None else _stale(fits, runs),
             fits=fits,
             laws=LAWS,
             status=STATUS,
             verdicts=judged,
             words=words,
-            trends=_trends(results),
+            trends=trends,
             words_of=WORDS,
             comparison=table.to_dict(orient="records"),
             figures=drawn,
@@ -200,6 +217,16 @@ def _flow(path: Path) -> list[dict[str, Any]] | None:
     for stage, unit, outcome, reason, count in columns.itertuples(index=False, name=None):
         parts[stage, unit].append(f"{reason or outcome}: {int(count):,}")
     return [{"stage": stage, "unit": unit, "parts": of} for (stage, unit), of in parts.items()]
+
+
+def _stale(fits: Mapping[str, Any], runs: pd.DataFrame) -> list[str]:
+    """Return the laws that were fitted to runs which the table now has as diverged."""
+    diverged = set(runs.run[runs.outcome == "diverged"])
+    return [
+        LAWS[law].symbol
+        for law, fit in fits.items()
+        if diverged & {point.get("run") for point in fit["points"]}
+    ]
 
 
 def _totals(runs: pd.DataFrame) -> dict[str, Any]:
