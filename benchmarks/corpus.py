@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import crawl
 import dedup
@@ -18,7 +17,7 @@ import encode
 import extract
 import links
 import report
-from bars import Bar, show
+from bars import Bar
 
 PEERS = ("aiohttp", "datasketch", "newspaper3k", "orjson", "tokenizers", "zstandard")
 
@@ -31,10 +30,7 @@ def main() -> int:
         # In a process of its own, so that none counts or waits for what another has left running.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             bars += process.submit(benchmark.measure).result()
-    show(bars)
-    if len(sys.argv) > 1:
-        report.write(bars, Path(sys.argv[1]), "Corpus stages", PEERS)
-    return 0 if all(bar.met for bar in bars) else 1
+    return report.conclude(bars, sys.argv[1:], "Corpus stages", PEERS)
 
 
 if __name__ == "__main__":

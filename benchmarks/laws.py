@@ -19,14 +19,13 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import sys
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 from scipy.optimize import minimize
 
 import report
-from bars import Bar, cpu_seconds, show
+from bars import Bar, cpu_seconds
 from scaling_laws.laws.estimate import Points, resample
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.laws.minimise import Objective, minimise
@@ -117,11 +116,7 @@ def measure() -> Bar:
 
 def main() -> int:
     """Measure, report, and return the exit code."""
-    bar = measure()
-    show([bar])
-    if len(sys.argv) > 1:
-        report.write([bar], Path(sys.argv[1]), "Fits of the laws", ("numpy", "scipy"))
-    return 0 if bar.met else 1
+    return report.conclude([measure()], sys.argv[1:], "Fits of the laws", ("numpy", "scipy"))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import report
-from bars import Bar, cpu_seconds, show
+from bars import Bar, cpu_seconds
 from scaling_laws.ledger import place
 from scaling_laws.lineage.graph import Graph
 from scaling_laws.lineage.stages import seconds_of, stages_of
@@ -94,10 +94,7 @@ def measure(results: Path) -> Bar:
 def main() -> int:
     """Measure, report, and return the exit code."""
     bar = measure(place(Path(sys.argv[1])))
-    show([bar])
-    if len(sys.argv) > 2:
-        report.write([bar], Path(sys.argv[2]), "Manifests", ("pydantic", "grimp"))
-    return 0 if bar.met else 1
+    return report.conclude([bar], sys.argv[2:], "Manifests", ("pydantic", "grimp"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bars import Bar
+from bars import Bar, show
 
 HEAD = """\
 # Speed and memory
@@ -20,6 +20,21 @@ at the top of its file in [benchmarks/](../benchmarks). Absolute rates are of th
 below each table, and only there to give an idea.
 
 """
+
+
+def conclude(bars: Sequence[Bar], pages: Sequence[str], title: str, peers: Sequence[str]) -> int:
+    """Print the measurements of a suite, write them into a page if one is named; return exit code.
+
+    Args:
+        bars: Measurements.
+        pages: Rest of the command line: a Markdown file, or nothing.
+        title: Title of the section in it.
+        peers: Packages whose versions matter.
+    """
+    show(bars)
+    for page in pages:
+        write(bars, Path(page), title, peers)
+    return 0 if all(bar.met for bar in bars) else 1
 
 
 def write(bars: Sequence[Bar], page: Path, title: str, peers: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 
 import report
-from bars import Bar, show
+from bars import Bar
 from baseline import Loop
 from scaling_laws.models import counts
 from scaling_laws.models.build import build
@@ -214,11 +214,7 @@ def _matrix_rate() -> float:
 
 def main() -> int:
     """Measure all cells, report, and return the exit code."""
-    bars = measure()
-    show(bars)
-    if len(sys.argv) > 1:
-        report.write(bars, Path(sys.argv[1]), "Training on one thread", ("torch",))
-    return 0 if all(bar.met for bar in bars) else 1
+    return report.conclude(measure(), sys.argv[1:], "Training on one thread", ("torch",))
 
 
 if __name__ == "__main__":
