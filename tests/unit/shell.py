@@ -7,13 +7,17 @@ import pytest
 from scaling_laws import cli
 
 
-def run(*words, code=0):
-    """Give a command, as from a shell in the current folder."""
+def exit_code(*words: object) -> int:
+    """Give a command, as from a shell in the current folder, and return its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["scaling-laws", *map(str, words)])
         try:
             cli.main()
         except SystemExit as end:
-            assert (end.code or 0) == code, end.code
-        else:
-            assert code == 0
+            return int(end.code or 0)
+    return 0
+
+
+def run(*words: object, code: int = 0) -> None:
+    """Give a command that is to end with some exit code."""
+    assert exit_code(*words) == code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import synthetic_runs as synthetic
-
-from scaling_laws import cli
+from shell import exit_code
 
 SIZES = "tables/model_size"
 SMALL = ("--bootstrap", "5")
@@ -108,13 +106,7 @@ def corpus_stages(folder: Path) -> None:
 
 def run(command: str, arguments: list[object]) -> int:
     """Run a command and return its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["scaling-laws", command, *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            return int(end.code or 0)
-    return 0
+    return exit_code(command, *arguments)
 
 
 def arguments_of(command: str, results: Path, out: Path) -> tuple[str, list[object]]:
