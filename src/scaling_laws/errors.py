@@ -1,5 +1,12 @@
 """The one exception for what a user can mend."""
 
+LONGEST = 60  # characters of a value in a message
+
+
+def cut(text: str) -> str:
+    """Return what was found as a message says it: not at length."""
+    return f"{text[:LONGEST]}..." if len(text) > LONGEST else text
+
 
 class InputError(Exception):
     """A file, key or row that a stage cannot use.

@@ -8,10 +8,8 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, cut
 from scaling_laws.ledger import reading
-
-LONGEST = 60  # characters of a value in a message
 
 
 class Form(BaseModel):
@@ -57,5 +55,4 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return f"{text[:LONGEST]}..." if len(text) > LONGEST else text
+    return cut(json.dumps(value, default=str))

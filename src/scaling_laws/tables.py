@@ -14,14 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scaling_laws.errors import InputError
+from scaling_laws.errors import InputError, cut
 from scaling_laws.ledger import reading
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
 GROUP_ROWS = 1000
 GROUP_CHARACTERS = 2**25
-LONGEST = 60  # characters of a cell in a message
 
 Kind = Literal["text", "remark", "names", "amount", "number"]
 """What the cells of a column hold."""
@@ -220,8 +219,7 @@ def shown(cell: object) -> str:
     """Return a cell as a message says it, on one line and not at length."""
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return "empty"
-    text = repr(cell.item() if isinstance(cell, np.generic) else cell)
-    return f"{text[:LONGEST]}..." if len(text) > LONGEST else text
+    return cut(repr(cell.item() if isinstance(cell, np.generic) else cell))
 
 
 def _first_line(error: Exception) -> str:
