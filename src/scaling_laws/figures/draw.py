@@ -11,7 +11,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scaling_laws.config import read_resolved
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, lacking, reads_laws, reads_studies, style
 from scaling_laws.figures.inputs import Inputs
@@ -25,7 +24,7 @@ def figure(
     *,
     studies: str | None = None,
     laws: str | None = None,
-    corpora: str | None = None,
+    corpora: str = "{}",
     output: Path | None = None,
 ) -> dict[str, Any]:
     """Draw a figure of the paper, or one of our own, from tables and fits.
@@ -38,8 +37,7 @@ def figure(
         results: Folder of everything computed.
         studies: Studies that are on, with commas; when absent those that have tables.
         laws: Laws that are on, with commas; when absent those that have fits.
-        corpora: Titles of the evaluation corpora by name, as a JSON object; when absent those of
-            the results' own config.yaml.
+        corpora: Titles of the evaluation corpora by name, as a JSON object.
         output: Folder to write the SVG, the PNG, the CSV of what is drawn and the JSON of its
             words to; when absent the results' own, figures.
 
@@ -51,7 +49,12 @@ def figure(
     """
     if name not in FIGURES:
         raise InputError(f"unknown figure {name!r}; expected one of {', '.join(FIGURES)}")
-    titles = _titles(results, corpora)
+    try:
+        titles = json.loads(corpora)
+        if not isinstance(titles, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise InputError(f"--corpora: not JSON ({error}); expected an object of titles") from None
     trained, fitted = there(results)
     read = {s for needs in FIGURES.values() for s in (*needs.studies, *needs.any_of, *needs.more)}
     on = trained if studies is None else _named("--studies", studies, {*trained, *read})
@@ -93,21 +96,6 @@ def _named(option: str, names: str, known: Collection[str]) -> list[str]:
     if unknown := [name for name in found if name not in known]:
         raise InputError(f"{option}: no {unknown[0]!r}; expected of {', '.join(sorted(known))}")
     return found
-
-
-def _titles(results: Path, corpora: str | None) -> dict[str, str]:
-    """Return the titles of the evaluation corpora, by name."""
-    if corpora is None:
-        path = results / "config.yaml"
-        known = read_resolved(path).corpora if path.exists() else {}
-        return {name: corpus.title for name, corpus in known.items()}
-    try:
-        titles = json.loads(corpora)
-        if not isinstance(titles, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise InputError(f"--corpora: not JSON ({error}); expected an object of titles") from None
-    return titles
 
 
 def there(results: Path) -> tuple[list[str], list[str]]:

@@ -76,9 +76,5 @@ def _cross(
                 style.MARKERS[place],
                 color=color,
                 ms=6,
-                label=f"{_rounded(C)} PF-days, {least:.2f} nats",
+                label=f"${style.scientific(C)}$ PF-days, {least:.2f} nats",
             )
-
-
-def _rounded(C: float) -> str:
-    return style.mathematical(float(f"{C:.1g}")) if C < 1e3 else f"${style.scientific(C)}$"
