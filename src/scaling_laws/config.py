@@ -681,13 +681,14 @@ def _merge(settings: dict[str, Any], overlay: dict[str, Any]) -> None:
             settings[key] = value
 
 
-def read_resolved(path: Path) -> Config:
-    """Return the configuration that `resolve` wrote beside the results that it made.
+def settings_of(results: Path) -> Config | None:
+    """Return the configuration that `resolve` wrote beside the results; None where there is none.
 
     Raises:
-        InputError: When it is missing, no YAML or wrong.
+        InputError: When it is no YAML or wrong.
     """
-    return validate(_read_yaml(path), str(path))
+    path = results / "config.yaml"
+    return validate(_read_yaml(path), str(path)) if path.exists() else None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 
-from scaling_laws.config import Config, read_resolved
+from scaling_laws.config import Config, settings_of
 from scaling_laws.corpus.forgotten import OUTCOME, Forgotten, domain_entry, host_of, page_entry
 from scaling_laws.corpus.links.urls import registered_domain, shard_of
 from scaling_laws.errors import InputError
@@ -86,16 +86,6 @@ def forget(
     console = Console(highlight=False, soft_wrap=True)
     for line in tell(answer, graph.shown(graph.results)):
         console.print(line)
-
-
-def settings_of(results: Path) -> Config | None:
-    """Return the configuration of some results, if they have one.
-
-    Raises:
-        InputError: The configuration cannot be read.
-    """
-    path = results / "config.yaml"
-    return read_resolved(path) if path.is_file() else None
 
 
 def append(path: Path, entries: Iterable[str]) -> list[str]:

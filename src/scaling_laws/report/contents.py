@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scaling_laws.config import Config, read_resolved
+from scaling_laws.config import Config, settings_of
 from scaling_laws.figures import FIGURES, drawable, lacking
 from scaling_laws.laws.forms import LAWS
 
@@ -36,10 +36,9 @@ def contents(results: Path) -> Contents:
     Raises:
         InputError: When the configuration is damaged.
     """
-    path = results / "config.yaml"
-    if not path.exists():
+    config = settings_of(results)
+    if config is None:
         return Contents()
-    config = read_resolved(path)
     return Contents(
         laws=[law for law in LAWS if law in config.fits.laws],
         figures=drawable(config.studies, config.fits.laws),
