@@ -88,8 +88,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
 
 
-def all_end(group: int, seconds: float = 5) -> bool:
-    """Tell whether all processes of a group end in time; end those that do not."""
+def all_end(group: int, seconds: float = 30) -> bool:
+    """Tell whether all processes of a group end in time; end those that do not.
+
+    A worker that is still importing sees only after that, on a busy machine seconds later, that who
+    started it is gone.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not any(of_group(status, group) for status in Path("/proc").glob("[0-9]*/stat")):

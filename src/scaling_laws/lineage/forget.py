@@ -22,12 +22,14 @@ from scaling_laws.corpus.forgotten import OUTCOME, Forgotten, domain_entry, host
 from scaling_laws.corpus.links.urls import registered_domain, shard_of
 from scaling_laws.errors import InputError
 from scaling_laws.lineage.graph import Graph, Job
+from scaling_laws.lineage.manifest import FOLDER
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
 from scaling_laws.tables import open_table, read_batches
 from scaling_laws.text_files import WITH_ADDRESSES
 
 SHOWN = 10  # of many addresses
+PAGE = Path(FOLDER, "index.html")
 
 
 def forget(
@@ -270,6 +272,9 @@ def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
     for job in jobs:
         own = [path for path in job.outputs if graph.maker[path] is job]
         files[job.name].extend(map(graph.shown, own))
+    page = graph.results / PAGE
+    if files.get("report") and page.exists():  # what shows the manifests follows without its own
+        files[page.parent.name] = [graph.shown(page)]
     return {name: paths for name, paths in files.items() if paths}
 
 
