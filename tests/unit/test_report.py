@@ -20,7 +20,7 @@ from scaling_laws.laws.fit import fit
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.report.claims import CLAIMS
 from scaling_laws.report.comparison import interval, number
-from scaling_laws.report.page import equation, inline_svg, report, symbol
+from scaling_laws.report.page import equation, inline_svg, power, report, symbol, terms
 from scaling_laws.report.sections import SECTIONS
 from scaling_laws.report.summary import summary
 from scaling_laws.report.verdict import verdicts
@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-        if tag in ("td", "th"):
+        if tag in ("td", "th", "dt"):
             self.words.append(" ")
 
     def handle_data(self, data: str) -> None:
@@ -119,7 +119,7 @@ def test_page_has_every_figure_with_words_for_the_blind(page: Page, complete: Pa
 
 def test_page_goes_through_the_claims_in_the_order_of_the_paper(page: Page):
     titles = [section.title for section in SECTIONS]
-    places = [page.text.rindex(section.claim) for section in SECTIONS]
+    places = [page.text.rindex(terms(section.claim).striptags()) for section in SECTIONS]
     assert places == sorted(places) and len(set(titles)) == len(titles)
     shown = [name for section in SECTIONS for name in section.figures]
     assert sorted([*shown, "corpus", "duplicates", "cost"]) == sorted(FIGURES)
@@ -228,9 +228,10 @@ def test_checklist_is_filled_in_from_fits_runs_and_settings(page: Page, complete
     fit = json.loads((complete / "fits/L_N.json").read_text())
     runs = pd.read_parquet(complete / "tables/runs.parquet")
     for text in (
-        "L(N) = (N_c / N)^alpha_N",
+        "L(N) = (Nc / N)αN",
         f"{len(runs)} runs, {runs.N.nunique()} sizes",
         f"L_N: {fit['n_points']}",
+        "What is the same in all runs",
         f"L_N: R² of logarithms {fit['r2_log']:.4f}",
         f"L_N: {fit['bootstrap']['converged']} of {fit['bootstrap']['replicates']}",
         "byte-pair encoding, 1,024 entries",
@@ -271,6 +272,9 @@ def test_user_with_a_table_of_runs_only_gets_a_report(tmp_path: Path):
     figure("residuals", results)
     page = Page(write(results, tmp_path)[0].read_text())
     assert "1 exponent: agrees with the published" in page.text
+    assert "L_N: N = N, L = loss" in page.text and "Which losses L_N: column loss" in page.text
+    assert "What N counts there not known: the table of your runs does not say" in page.text
+    assert "parameters without embeddings" not in page.text
     assert f"No table of runs is in these results: the laws were fitted to {tmp_path}" in page.text
     assert "Not in these results, and so not counted: tables/flow.csv" in page.text
     assert "fig01" not in page.ids
@@ -404,6 +408,22 @@ def test_numbers_have_three_digits(value: float | None, text: str):
 def test_interval_without_an_upper_end_says_so():
     assert interval(3e9, None) == "3.00e9 or more"
     assert interval(None, None) == "–"
+
+
+def test_interval_at_the_end_of_a_range_is_none():
+    assert interval(0.05, 0.05, "at_bound") == "–"
+    (verdict,) = verdicts(fit_of(0.05, 0.05, 0.05, status="at_bound", diagnosis=["so"]))
+    assert verdict.ours == "0.0500"
+
+
+def test_sentences_have_their_mathematics_set():
+    assert terms("alpha_N < B_crit, not fits/B_crit.json or test_loss") == (
+        "<var>α<sub>N</sub></var> &lt; <var>B<sub>crit</sub></var>, not fits/B_crit.json or "
+        "test_loss"
+    )
+    assert terms(power("N_c = 8.80e13")) == (
+        "<var>N<sub>c</sub></var> = 8.80\u00a0×\u00a010<sup>13</sup>"
+    )
 
 
 def test_symbols_and_equations_are_html():

@@ -13,6 +13,7 @@ from scaling_laws.laws.forms import law_of
 from scaling_laws.report.comparison import number
 
 UNKNOWN = "not known: no table of runs in these results"
+OTHERS = "not known: the table of your runs does not say; say it where you publish the fit"
 Answers = list[tuple[str, str]]
 
 
@@ -41,19 +42,33 @@ def checklist(
 def _form(fits: Mapping[str, Mapping[str, Any]], runs: pd.DataFrame | None) -> Answers:
     laws = [law_of(fit) for fit in fits.values()]
     units = {f"{name} ({unit})" for law in laws for name, unit in law.variables.items()}
-    fixed = UNKNOWN
-    if runs is not None:
-        held = {
-            "batch": runs["B"], "context": runs["n_ctx"], "schedule": runs["schedule"],
-            "optimizer": runs["optimizer"],
-        }  # fmt: skip
-        fixed = "; ".join(f"{name}: {_values(column)}" for name, column in held.items())
-    return [
+    answers = [
         ("Equations", "; ".join(law.equation for law in laws)),
         ("Variables and units", ", ".join(sorted(units))),
-        ("What N counts", "parameters without embeddings and head, if not said otherwise"),
-        ("What else varies between runs", fixed),
     ]
+    if any(not fit.get("columns") for fit in fits.values()):
+        counted = "parameters without embeddings and head, if not said otherwise"
+        answers.append(("What N counts", counted))
+    if own := {name: fit["columns"] for name, fit in fits.items() if fit.get("columns")}:
+        answers.append(("Columns of your own runs", _columns(own)))
+        if any("N" in law_of(fits[name]).variables for name in own):
+            answers.append(("What N counts there", OTHERS))
+    if runs is None:
+        return [*answers, ("What else varies between runs", OTHERS if own else UNKNOWN)]
+    held = {
+        "batch": runs["B"], "context": runs["n_ctx"], "schedule": runs["schedule"],
+        "optimizer": runs["optimizer"],
+    }  # fmt: skip
+    for question, varies in (
+        ("What else varies between runs", True),
+        ("What is the same in all runs", False),
+    ):
+        columns = {
+            name: column for name, column in held.items() if (column.nunique() > 1) == varies
+        }
+        said = "; ".join(f"{name}: {_values(column)}" for name, column in columns.items())
+        answers.append((question, said or "none of batch, context, schedule and optimizer"))
+    return answers
 
 
 def _training(runs: pd.DataFrame | None, config: Config | None) -> Answers:
@@ -79,20 +94,16 @@ def _training(runs: pd.DataFrame | None, config: Config | None) -> Answers:
 
 
 def _data(fits: Mapping[str, Mapping[str, Any]], config: Config | None) -> Answers:
-    losses = {
-        "test_loss": "after training",
-        "best_test_loss": "least of a run",
-        "curves": "learning curves after their warm-up",
-        None: "quantities derived from runs",
-    }
-    used = "; ".join(f"{name}: {losses[fit.get('loss')]}" for name, fit in fits.items())
+    used = "; ".join(f"{name}: {_losses(fit)}" for name, fit in fits.items())
     left = {name: len(fit["excluded"]) for name, fit in fits.items() if fit["excluded"]}
     answers = [
         ("Which losses", used),
         ("Points", ", ".join(f"{name}: {fit['n_points']}" for name, fit in fits.items())),
         ("Runs left out", ", ".join(f"{name}: {n}" for name, n in left.items()) or "none"),
-        ("Between points of a curve", "linear in the logarithms of loss and compute"),
     ]
+    if any(not fit.get("columns") for fit in fits.values()):
+        between = "linear in the logarithms of loss and compute"
+        answers.append(("Between points of a curve", between))
     if config is not None:
         tokens = config.training.test_tokens
         answers.append(("Metric", f"cross-entropy in nats per token, on {tokens:,} test tokens"))
@@ -141,6 +152,28 @@ def _fit(fits: Mapping[str, Mapping[str, Any]], held_out: pd.DataFrame | None) -
         ]
         answers.append(("Error for the largest run, held out", ", ".join(errors)))
     return answers
+
+
+def _losses(fit: Mapping[str, Any]) -> str:
+    """Return which losses of the runs a law was fitted to, in words."""
+    if columns := fit.get("columns"):
+        response, _ = law_of(fit).response
+        return f"column {columns[response]}" if response in columns else "of columns given"
+    of_ours = {
+        "test_loss": "after training",
+        "best_test_loss": "least of a run",
+        "curves": "learning curves after their warm-up",
+        None: "quantities derived from runs",
+    }
+    return of_ours[fit.get("loss")]
+
+
+def _columns(own: Mapping[str, Mapping[str, str]]) -> str:
+    """Return which columns of your own runs the quantities of each law were read from."""
+    return "; ".join(
+        f"{law}: {', '.join(f'{name} = {column}' for name, column in columns.items())}"
+        for law, columns in own.items()
+    )
 
 
 def _rule(rule: object) -> str:

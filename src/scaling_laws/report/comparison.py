@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from scaling_laws.errors import InputError
+from scaling_laws.laws.estimate import Status
 from scaling_laws.laws.fitted import read_content
 from scaling_laws.laws.forms import LAWS
 from scaling_laws.output import atomic
 
-STATUS = {
+STATUS: dict[Status, str] = {
     "converged": "converged",
     "exact": "as many points as parameters: no interval",
     "at_bound": "a parameter ran to the end of its range: not determined",
@@ -81,7 +82,7 @@ def write_comparison(table: pd.DataFrame, path: Path) -> None:
                 row["unit"],
                 paper,
                 number(row["ours"]),
-                interval(row["low"], row["high"]),
+                interval(row["low"], row["high"], row["status"]),
                 r_squared(row["r2_log"]),
                 STATUS[row["status"]],
             ]
@@ -105,8 +106,13 @@ def r_squared(value: float | None) -> str:
     return "–" if value is None or pd.isna(value) else f"{value:.4f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Return an interval as text; – for none."""
+def interval(low: float | None, high: float | None, status: Status = "converged") -> str:
+    """Return an interval as text; – for none.
+
+    At the end of a range replicates stop at the same number, whose interval would look sharp.
+    """
+    if status == "at_bound":
+        return "–"
     if low is None or high is None or pd.isna(low) or pd.isna(high):
         # A scale may have no upper end when the exponent comes near zero.
         return "–" if low is None or pd.isna(low) else f"{number(low)} or more"

@@ -43,6 +43,12 @@ RUN_COLUMNS = (
     "seed", "test_loss", "best_test_loss", "outcome", "n_ctx", "schedule", "optimizer",
 )  # fmt: skip
 GREEK = {"alpha": "α", "beta": "β", "eta": "η"}
+NAMES = {"E_min", "n_ctx", "n_layer", "d_model"} | {
+    name for law in LAWS.values() for name in (*law.parameters, *law.variables, law.response[0])
+}
+TERMS = re.compile(
+    rf"\b(?:{'|'.join(sorted(name for name in NAMES if '_' in name or name in GREEK))})\b(?![./])"
+)
 
 
 class Words(Form):
@@ -289,6 +295,11 @@ def equation(text: str) -> Markup:
     return Markup(f"<var>{html}</var>")
 
 
+def terms(text: str) -> Markup:
+    """Return a sentence as HTML in which the constants and variables of laws are set as such."""
+    return Markup(TERMS.sub(lambda match: symbol(match[0]), str(escape(text))))
+
+
 def power(text: str) -> Markup:
     """Return 8.80e13 in a text as 8.80 × 10 to the 13."""
     html = str(escape(text))
@@ -304,9 +315,10 @@ def _environment() -> jinja2.Environment:
         "symbol": symbol,
         "equation": equation,
         "power": power,
+        "terms": terms,
         "number": lambda value: power(number(value)),
     }
-    found.globals["interval"] = lambda low, high: power(interval(low, high))
+    found.globals["interval"] = lambda *of: power(interval(*of))
     return found
 
 

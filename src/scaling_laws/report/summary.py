@@ -33,7 +33,7 @@ def summary(results: Path) -> None:
                     LAWS[name].symbol,
                     parameter,
                     number(numbers["value"]),
-                    interval(numbers["low"], numbers["high"]),
+                    interval(numbers["low"], numbers["high"], fit["status"]),
                     number(numbers["paper"]),
                     r_squared(fit["r2_log"]),
                     STATUS[fit["status"]],

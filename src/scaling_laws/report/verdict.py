@@ -72,7 +72,7 @@ def _verdict(fit: Mapping[str, Any], name: str, sound: bool) -> Verdict:
     low, high = numbers["low"], numbers["high"]
     known = all(end is not None and isfinite(end) for end in (numbers["value"], low, high))
     ours = number(numbers["value"]) if known or numbers["value"] is not None else "open"
-    if low is not None:
+    if low is not None and fit["status"] != "at_bound":
         ours += f" ({interval(low, high)})"
     paper = " or ".join(map(number, published))
     if fit["status"] != "converged" or not known:
