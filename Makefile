@@ -24,7 +24,7 @@ demo: $(READY) ## Run the default workflow, from web pages to results/report.htm
 # needs none of it; both then test what it left.
 test: $(READY) ## Run all tests
 	pytest tests/unit tests/browser -n 2 --dist loadscope
-	pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 \
 	  tests/workflow/test_workflow.py tests/training tests/crawl tests/workflow
 
 bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
