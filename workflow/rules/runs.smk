@@ -15,8 +15,8 @@ rule configuration:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=raised(500),
-        runtime=raised(5),
+        mem_mb=500,
+        runtime=5,
     params:
         settings=get_settings,
     message:
@@ -39,8 +39,8 @@ rule plan_study:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=raised(500),
-        runtime=raised(5),
+        mem_mb=500,
+        runtime=5,
     params:
         settings=get_plan_settings,
     message:
@@ -64,8 +64,8 @@ rule plan:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=raised(500),
-        runtime=raised(5),
+        mem_mb=500,
+        runtime=5,
     params:
         settings=get_plan_settings,
     message:
@@ -95,16 +95,13 @@ rule train:
         "<benchmarks>/train/{run}.tsv"
     cache: workflow.enable_cache
     priority: get_training_cost
-    group:
-        get_group
     conda:
         "../../envs/train.yaml"
     threads: settings.training.threads
     resources:
         gpu=get_gpus,
         mem_mb=get_training_memory,
-        runtime=get_run_minutes,
-        turn=get_turn,
+        runtime=240,
     params:
         spec=get_spec,
         results=get_results,
@@ -142,16 +139,13 @@ rule evaluate:
     benchmark:
         "<benchmarks>/evaluate/{run}.tsv"
     priority: get_training_cost
-    group:
-        get_group
     conda:
         "../../envs/train.yaml"
     threads: settings.training.threads
     resources:
         gpu=get_evaluation_gpus,
         mem_mb=get_evaluation_memory,
-        runtime=get_run_minutes,
-        turn=get_turn,
+        runtime=60,
     params:
         device=get_evaluation_device,
         options=options(settings.evaluation),
@@ -179,8 +173,8 @@ rule collect_study:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=raised(2000),
-        runtime=raised(15),
+        mem_mb=2000,
+        runtime=15,
     params:
         results=get_results,
     message:
@@ -206,8 +200,8 @@ rule collect:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=raised(2000),
-        runtime=raised(15),
+        mem_mb=2000,
+        runtime=15,
     params:
         results=get_results,
     message:
