@@ -417,8 +417,8 @@ def test_interval_at_the_end_of_a_range_is_none():
 
 
 def test_sentences_have_their_mathematics_set():
-    assert terms("alpha_N < B_crit, not fits/B_crit.json or test_loss") == (
-        "<var>α<sub>N</sub></var> &lt; <var>B<sub>crit</sub></var>, not fits/B_crit.json or "
+    assert terms("alpha_N < B_crit. Not fits/B_crit.json or test_loss") == (
+        "<var>α<sub>N</sub></var> &lt; <var>B<sub>crit</sub></var>. Not fits/B_crit.json or "
         "test_loss"
     )
     assert terms(power("N_c = 8.80e13")) == (

@@ -47,7 +47,7 @@ NAMES = {"E_min", "n_ctx", "n_layer", "d_model"} | {
     name for law in LAWS.values() for name in (*law.parameters, *law.variables, law.response[0])
 }
 TERMS = re.compile(
-    rf"\b(?:{'|'.join(sorted(name for name in NAMES if '_' in name or name in GREEK))})\b(?![./])"
+    rf"\b(?:{'|'.join(sorted(name for name in NAMES if '_' in name or name in GREEK))})\b(?![./]\w)"
 )
 
 
