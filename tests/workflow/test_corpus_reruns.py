@@ -5,7 +5,7 @@ import pytest
 from running import RESULTS, snakemake
 
 
-@pytest.mark.parametrize("shards", [1, 5])
+@pytest.mark.parametrize("shards", [1, 16])
 def test_the_number_of_shards_changes_no_byte_of_corpus_and_tokens(finished, copy, shards):
     snakemake(copy, "--config", f"links={{shards: {shards}}}", "--", "tokens")
     for folder in ("corpus", "corpora", "tokens"):

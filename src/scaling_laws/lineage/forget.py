@@ -274,7 +274,7 @@ def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
         files[job.name].extend(map(graph.shown, own))
     page = graph.results / PAGE
     if files.get("report") and page.exists():  # what shows the manifests follows without its own
-        files[page.parent.name] = [graph.shown(page)]
+        files["lineage"] = [graph.shown(page)]
     return {name: paths for name, paths in files.items() if paths}
 
 
