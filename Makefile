@@ -25,7 +25,7 @@ demo: $(READY) ## Run the default workflow, from web pages to results/report.htm
 test: $(READY) ## Run all tests
 	pytest tests/unit tests/browser -n 2 --dist loadscope
 	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 \
-	  tests/workflow/test_workflow.py tests/training tests/crawl tests/workflow
+	  tests/workflow/test_workflow.py tests/training tests/crawl tests/slurm tests/workflow
 
 bench-corpus: $(READY) ## Measure the corpus stages against ceilings and peers; writes docs/performance.md
 	python benchmarks/corpus.py docs/performance.md

@@ -1,5 +1,6 @@
 """What tests of several kinds need."""
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import synthetic_runs
 from matplotlib.figure import Figure
 from synthetic_runs import TITLES
 
+from running import copy_repository, snakemake
 from scaling_laws.figures import FIGURES
 from scaling_laws.figures.canvas import Canvas
 from scaling_laws.figures.draw import figure
@@ -61,3 +63,29 @@ def complete(everything: Path, drawn: Path, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(drawn, results / "figures")
     synthetic_runs.configure(results, synthetic_runs.STUDIES, synthetic_runs.LAWS_OF)
     return results
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a copy of the repository where the whole workflow has run; not to be changed."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    folder, done = shared / "workflow", shared / "workflow.done"
+    with (shared / "workflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            copy_repository(folder)
+            snakemake(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """Return a copy of the finished tree, in another place, that a test may change."""
+    # Another process may be at a dry run there, whose own files come and go.
+    passing = shutil.ignore_patterns("*.whl", "*.tar.gz", "locks", "log", "tmp*")
+    shutil.copytree(finished, tmp_path / "copy", ignore=passing)
+    return tmp_path / "copy"

@@ -8,32 +8,8 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from running import RESULTS, begin, planned_rules, snakemake
 
-
-def results_of(folder):
-    """Return the results that are the same however often and wherever they are made."""
-    root = folder / RESULTS
-    tables = {
-        str(path.relative_to(root)): pd.read_parquet(path).drop(columns="seconds", errors="ignore")
-        for pattern in ("corpus/*", "corpora/*", "documents/*", "tables/**/*")
-        for path in root.glob(f"{pattern}.parquet")
-    }
-    files = [
-        *root.glob("tokens/*.bin"),
-        *root.glob("fits/*.json"),
-        *root.glob("runs/*/model.safetensors"),
-        *root.glob("figures/*.csv"),
-    ]
-    return tables, {str(path.relative_to(root)): path.read_bytes() for path in files}
-
-
-def assert_equal_results(one, other):
-    (tables, files), (other_tables, other_files) = results_of(one), results_of(other)
-    assert tables.keys() == other_tables.keys() and files.keys() == other_files.keys()
-    for name, table in tables.items():
-        pd.testing.assert_frame_equal(table, other_tables[name], obj=name)
-    assert [name for name in files if files[name] != other_files[name]] == []
+from running import RESULTS, assert_equal_results, begin, planned_rules, snakemake
 
 
 def test_one_run_is_made_again_alone_and_the_same(copy):

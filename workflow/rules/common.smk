@@ -14,7 +14,7 @@ from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_studies
 from scaling_laws.lineage.code import closure, source_of
-from scaling_laws.studies import grid
+from scaling_laws.studies import cost, grid
 from scaling_laws.text_files import WITH_ADDRESSES
 from snakemake.logging import logger
 
@@ -27,6 +27,8 @@ except InputError as error:
     sys.exit(str(error))
 
 RESULTS = settings.results
+TIMES = cost.rated(settings.hardware)
+SHORT = 600  # seconds of a run
 SHARDS = range(settings.links.shards)
 PARTS = range(settings.dedup.parts)
 ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}
@@ -76,6 +78,11 @@ wildcard_constraints:
 
 def get_results(wildcards):
     return RESULTS
+
+
+def raised(amount):
+    """Return the function that gives a resource: an amount, and as much more on each attempt."""
+    return lambda wildcards, attempt: attempt * amount
 
 
 @lru_cache
@@ -171,9 +178,9 @@ def get_corpus_options(wildcards):
     return options(corpus, only={"format", "maximum_words"})(wildcards)
 
 
-def get_split_memory(wildcards):
+def get_split_memory(wildcards, attempt):
     """Return MB for the check for leaks: 60 bytes a word of the test split, at 1.4 tokens each."""
-    return max(8000, (settings.split.test_tokens or 0) * 60 // 1_400_000)
+    return attempt * max(8000, (settings.split.test_tokens or 0) * 60 // 1_400_000)
 
 
 # Inputs and parameters of tokens.smk
@@ -209,18 +216,41 @@ def get_gpus(wildcards):
     return RUNS[wildcards.run].gpus
 
 
-def get_training_memory(wildcards):
+def get_training_memory(wildcards, attempt):
     """Return MB of main memory: PyTorch, and the run on the CPU, or its weights saved from GPUs."""
-    return 2000 + RUNS[wildcards.run].memory // 1_000_000
+    return attempt * (2000 + RUNS[wildcards.run].memory // 1_000_000)
+
+
+@lru_cache
+def expected_seconds(run):
+    """Return how long a run takes by the plan; None where nobody knows."""
+    return cost.expected_seconds(RUNS[run], settings, TIMES)
+
+
+def get_run_minutes(wildcards, attempt):
+    """Return minutes: twice what the plan expects, and some to start; else four hours."""
+    seconds = expected_seconds(wildcards.run)
+    return attempt * (240 if seconds is None else 5 + round(2 * seconds / 60))
+
+
+def get_group(wildcards):
+    """Return the group of the runs of minutes, some of which share a job of a scheduler."""
+    seconds = expected_seconds(wildcards.run)
+    return None if seconds is None or seconds > SHORT else "short_runs"
+
+
+def get_turn(wildcards):
+    """Return 1 for runs on GPUs: those of a group take turns, so that it asks for no more GPUs."""
+    return min(RUNS[wildcards.run].gpus, 1)
 
 
 def get_evaluation_gpus(wildcards):
     return min(RUNS[wildcards.run].gpus, 1)
 
 
-def get_evaluation_memory(wildcards):
+def get_evaluation_memory(wildcards, attempt):
     """Return MB of main memory: PyTorch, and weights twice, as read and in the model."""
-    return 2000 + 8 * RUNS[wildcards.run].spec.N_total // 1_000_000
+    return attempt * (2000 + 8 * RUNS[wildcards.run].spec.N_total // 1_000_000)
 
 
 def get_evaluation_device(wildcards, resources):

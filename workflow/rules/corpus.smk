@@ -18,8 +18,8 @@ rule links:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=3000,  # a dump is decompressed with a window of 2 GiB
-        runtime=720,
+        mem_mb=raised(3000),  # a dump is decompressed with a window of 2 GiB
+        runtime=raised(720),
     params:
         blocklist=given("--blocklist", "blocklist"),
         options=options(
@@ -49,8 +49,8 @@ rule merge_links:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=raised(4000),
+        runtime=raised(60),
     params:
         forgotten=get_forgotten,
         forgotten_list=get_forgotten_list,
@@ -85,8 +85,8 @@ rule gather_links:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=raised(2000),
+        runtime=raised(240),
     message:
         "Gather the links and the rejected submissions of all shards"
     shell:
@@ -110,8 +110,8 @@ rule index_archive:
     conda:
         "../../envs/crawl.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=raised(2000),
+        runtime=raised(240),
     message:
         "Index the pages of {wildcards.archive}"
     shell:
@@ -137,8 +137,8 @@ rule crawl:
     conda:
         "../../envs/crawl.yaml"
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=raised(2000),
+        runtime=raised(1440),
     params:
         shard=get_shard,  # or the cache would take one shard for another
         # What the shards share, so that they are polite together; it holds no results. Nor do the
@@ -173,8 +173,8 @@ rule outcomes:
     conda:
         "../../envs/crawl.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=raised(4000),
+        runtime=raised(60),
     message:
         "Count what became of the links, by reason and by host"
     shell:
@@ -198,8 +198,8 @@ rule extract:
         "../../envs/text.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=raised(4000),
+        runtime=raised(240),
     params:
         options=options(settings.extract),
     message:
@@ -225,8 +225,8 @@ rule signatures:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=raised(2000),
+        runtime=raised(240),
     params:
         options=options(settings.dedup, leave_out={"parts"}),
     message:
@@ -251,8 +251,8 @@ rule buckets:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=raised(8000),
+        runtime=raised(240),
     params:
         parts=len(PARTS),
     message:
@@ -279,8 +279,8 @@ rule clusters:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=raised(8000),
+        runtime=raised(720),
     params:
         signatures=given("--signatures", "signatures"),
         pairs=given("--pairs", "pairs"),
@@ -311,8 +311,8 @@ rule dedup:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=4000,
-        runtime=720,
+        mem_mb=raised(4000),
+        runtime=raised(720),
     message:
         "Leave the duplicates out"
     shell:
@@ -338,7 +338,7 @@ rule split:
         "../../envs/text.yaml"
     resources:
         mem_mb=get_split_memory,
-        runtime=720,
+        runtime=raised(720),
     params:
         dedup=options(settings.dedup, only={"threshold", "shingle_words"}),
         decontaminate=options(settings.decontaminate, only={"ngram_words"}),
@@ -366,8 +366,8 @@ rule evaluation_corpus:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=raised(4000),
+        runtime=raised(240),
     params:
         forgotten=get_forgotten_in_corpus,
         forgotten_list=get_forgotten_list,

@@ -16,8 +16,8 @@ rule fit:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=raised(2000),
+        runtime=raised(30),
     params:
         folders=get_law_folders,
         options=options(settings.fits, leave_out={"laws"}),

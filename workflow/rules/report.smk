@@ -30,8 +30,8 @@ rule flow:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=raised(2000),
+        runtime=raised(60),
     params:
         results=get_results,
         shards=len(SHARDS),
@@ -59,8 +59,8 @@ rule held_out:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=raised(2000),
+        runtime=raised(60),
     params:
         laws=get_judged_laws,
         options=options(
@@ -89,8 +89,8 @@ rule conventions:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=raised(2000),
+        runtime=raised(60),
     params:
         studies=get_convention_studies,
         fits=get_convention_laws,
@@ -129,8 +129,8 @@ rule figure:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=raised(2000),
+        runtime=raised(15),
     params:
         results=get_results,
         corpora=get_titles,
@@ -182,8 +182,8 @@ rule report:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=raised(2000),
+        runtime=raised(15),
     params:
         results=get_results,
     message:
@@ -217,8 +217,8 @@ rule lineage:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=raised(2000),
+        runtime=raised(15),
     params:
         results=get_results,
     message:
@@ -243,8 +243,8 @@ rule crate:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=raised(2000),
+        runtime=raised(60),
     params:
         results=get_results,
     message:

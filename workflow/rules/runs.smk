@@ -15,8 +15,8 @@ rule configuration:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=raised(500),
+        runtime=raised(5),
     params:
         settings=get_settings,
     message:
@@ -39,8 +39,8 @@ rule plan_study:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=raised(500),
+        runtime=raised(5),
     params:
         settings=get_plan_settings,
     message:
@@ -64,8 +64,8 @@ rule plan:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=raised(500),
+        runtime=raised(5),
     params:
         settings=get_plan_settings,
     message:
@@ -95,13 +95,16 @@ rule train:
         "<benchmarks>/train/{run}.tsv"
     cache: workflow.enable_cache
     priority: get_training_cost
+    group:
+        get_group
     conda:
         "../../envs/train.yaml"
     threads: settings.training.threads
     resources:
         gpu=get_gpus,
         mem_mb=get_training_memory,
-        runtime=240,
+        runtime=get_run_minutes,
+        turn=get_turn,
     params:
         spec=get_spec,
         results=get_results,
@@ -139,13 +142,16 @@ rule evaluate:
     benchmark:
         "<benchmarks>/evaluate/{run}.tsv"
     priority: get_training_cost
+    group:
+        get_group
     conda:
         "../../envs/train.yaml"
     threads: settings.training.threads
     resources:
         gpu=get_evaluation_gpus,
         mem_mb=get_evaluation_memory,
-        runtime=60,
+        runtime=get_run_minutes,
+        turn=get_turn,
     params:
         device=get_evaluation_device,
         options=options(settings.evaluation),
@@ -173,8 +179,8 @@ rule collect_study:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=raised(2000),
+        runtime=raised(15),
     params:
         results=get_results,
     message:
@@ -200,8 +206,8 @@ rule collect:
     conda:
         "../../envs/analysis.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=raised(2000),
+        runtime=raised(15),
     params:
         results=get_results,
     message:

@@ -18,8 +18,8 @@ rule download:
     conda:
         "../../envs/crawl.yaml"
     resources:
-        mem_mb=500,
-        runtime=15,
+        mem_mb=raised(500),
+        runtime=raised(15),
     message:
         "Download the packages of the sample's text; progress in {log}"
     shell:
@@ -47,8 +47,8 @@ rule sample:
     conda:
         "../../envs/crawl.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=raised(2000),
+        runtime=raised(15),
     params:
         options=options(settings.sample),
     message:

@@ -19,8 +19,8 @@ rule tokenizer:
         "../../envs/text.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=raised(8000),
+        runtime=raised(240),
     params:
         file=given("--file", "file"),
         options=options(settings.tokenizer, leave_out={"file"}),
@@ -50,8 +50,8 @@ rule encode:
     conda:
         "../../envs/text.yaml"
     resources:
-        mem_mb=2000,
-        runtime=720,
+        mem_mb=raised(2000),
+        runtime=raised(720),
     params:
         corpus=get_corpus,  # or the cache would take one corpus for another
         options=options(settings.tokenizer, only={"end_of_text"}),

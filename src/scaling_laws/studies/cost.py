@@ -22,6 +22,7 @@ STEP_TO_FORWARD = 3  # the backward pass costs two forward passes
 KINDS = ("transformer", "lstm")
 LONGEST = 1e6  # seconds that a part of an update may be said to take
 STARTUP_SECONDS = 4.0  # of a process that trains or evaluates, where nobody has measured it
+SLOWEST_CORE = 5e9  # FLOP/s in training small models, where nobody has measured it
 # Of the processor that starts a GPU's kernels one by one, which no model is too small for: orders
 # of magnitude for PyTorch without CUDA graphs, assumed where nobody has measured.
 LAUNCH_SECONDS_STEP, LAUNCH_SECONDS_LAYER = 2e-3, 3e-4
@@ -113,6 +114,15 @@ def run_seconds(run: Run, config: Config, times: Times) -> float:
     forward = update / STEP_TO_FORWARD / spec.batch_tokens
     training = (spec.steps * update + tested * forward) / max(run.gpus, 1)
     return training + evaluated * forward + 2 * times.startup
+
+
+def expected_seconds(run: Run, config: Config, times: Times | None) -> float | None:
+    """Return the wall seconds to ask a scheduler for; None for GPUs that nobody has rated."""
+    if times is not None:
+        return run_seconds(run, config, times)
+    if run.gpus:
+        return None
+    return 2 * STARTUP_SECONDS + run.spec.C(run.spec.steps, "full") / SLOWEST_CORE
 
 
 def wall_seconds(jobs: Iterable[tuple[float, int]], devices: int) -> float:

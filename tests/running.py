@@ -6,10 +6,11 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config/ci.yaml").read_text())
 RESULTS = CONFIG["results"]
 
@@ -67,3 +68,28 @@ def begin(folder, *arguments):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def results_of(folder):
+    """Return the results that are the same however often and wherever they are made."""
+    root = folder / RESULTS
+    tables = {
+        str(path.relative_to(root)): pd.read_parquet(path).drop(columns="seconds", errors="ignore")
+        for pattern in ("corpus/*", "corpora/*", "documents/*", "tables/**/*")
+        for path in root.glob(f"{pattern}.parquet")
+    }
+    files = [
+        *root.glob("tokens/*.bin"),
+        *root.glob("fits/*.json"),
+        *root.glob("runs/*/model.safetensors"),
+        *root.glob("figures/*.csv"),
+    ]
+    return tables, {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def assert_equal_results(one, other):
+    (tables, files), (other_tables, other_files) = results_of(one), results_of(other)
+    assert tables.keys() == other_tables.keys() and files.keys() == other_files.keys()
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(table, other_tables[name], obj=name)
+    assert [name for name in files if files[name] != other_files[name]] == []

@@ -1,0 +1,157 @@
+"""The same rules as jobs of a real Slurm: the results are those of one machine."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from cluster import Cluster, cluster, why_not
+
+from running import RESULTS, assert_equal_results, copy_repository
+
+SITE = {
+    "slurm-no-account": True,
+    # The rest is for a cluster without accounting, whose jobs take seconds.
+    "slurm-status-command": "squeue",
+    "slurm-init-seconds-before-status-checks": 1,
+    "seconds-between-status-checks": 1,
+    "latency-wait": 5,
+}
+SECONDS = 1800  # after which a workflow that waits for ever is ended
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A cluster of one node; without Slurm its tests are skipped."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with cluster() as started:
+        yield started
+
+
+def begin(folder, *arguments, site=None):
+    """Start the workflow through the profile, with the values of this site."""
+    profile = yaml.safe_load((folder / "profiles/slurm/config.yaml").read_text())
+    ours = folder / "profiles/site/config.yaml"
+    ours.parent.mkdir(exist_ok=True)
+    ours.write_text(yaml.safe_dump(profile | SITE | (site or {})))
+    # What waits for a job that nobody ends does not end at SIGTERM.
+    return subprocess.Popen(
+        ["timeout", "--kill-after=10", str(SECONDS), "snakemake", "--profile", "profiles/site",
+         "--configfile", "config/ci.yaml", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def end(process):
+    """Wait for the workflow, which must succeed, and return what it said."""
+    output, _ = process.communicate()
+    assert process.returncode == 0, output[-20_000:]
+    return output
+
+
+def test_a_cluster_gives_the_results_of_one_machine(finished, slurm, tmp_path):
+    copy_repository(tmp_path)
+    gpu = {"set-resources": {"train": {"gres": "gpu:1"}}}
+    said = end(begin(tmp_path, site=gpu))
+    assert (tmp_path / RESULTS / "report.html").exists()
+    assert_equal_results(finished, tmp_path)
+    jobs = slurm.finished()
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    # All short runs are in a few jobs, which have the GPU, and all of the analysis in one.
+    assert 40 > len(jobs) == said.count("has been submitted with SLURM jobid")
+    of_runs = [job for job in jobs if "gres/gpu=1" in job["Tres"]]
+    trained = len(list((tmp_path / RESULTS / "runs").iterdir()))
+    assert trained / 8 <= len(of_runs) < trained / 2
+
+
+def training(folder, run):
+    """Wait until a run has saved what it needs to go on, and return the number of its job."""
+    deadline = time.monotonic() + 120
+    while not (folder / RESULTS / f"runs/{run}/checkpoints/state.pt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (job,) = Cluster.command("squeue", "-h", "-o", "%A").split()
+    return job
+
+
+def signal_run(run, number):
+    """Send a signal to the process that trains a run."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            words = path.read_bytes().decode().split("\0")
+            if "train" in words and any(f"runs/{run}/curve.parquet" in word for word in words):
+                os.kill(int(path.parent.name), number)
+
+
+def terminate(slurm, run, job):
+    slurm.command("scancel", "--signal=TERM", job)
+
+
+def reach_the_time_limit(slurm, run, job):
+    slurm.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    signal_run(run, signal.SIGSTOP)  # until Slurm ends it, a minute after it began
+
+
+def restart_the_daemon(slurm, run, job):
+    slurm.stop("slurmd")
+    time.sleep(1)
+    slurm.start_node()
+
+
+def requeue(slurm, run, job):
+    slurm.command("scontrol", "requeue", job)
+
+
+@pytest.mark.parametrize(
+    ("event", "resumed"),
+    [
+        (terminate, True),
+        (reach_the_time_limit, True),
+        (requeue, True),
+        (restart_the_daemon, False),
+    ],
+)
+def test_a_run_ends_as_if_nothing_had_happened(finished, copy, slurm, event, resumed):
+    (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
+    shutil.rmtree(path)
+    often = "training={checkpoint_minutes: 0.001}"
+    target = f"{RESULTS}/runs/{path.name}/curve.parquet"
+    process = begin(copy, "--config", often, "--", target)
+    event(slurm, path.name, training(copy, path.name))
+    end(process)
+    log = (copy / RESULTS / f"logs/train/{path.name}.log").read_text()
+    assert ("goes on at step" in log) == resumed
+    assert_equal_run(finished, copy, path.name)
+
+
+def test_a_run_that_takes_too_much_memory_is_given_more(finished, copy, slurm):
+    (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
+    shutil.rmtree(path)
+    memory = {"set-resources": {"train": {"mem_mb": "100 * 10 ** attempt // 5"}}}
+    said = end(begin(copy, "--", f"{RESULTS}/runs/{path.name}/curve.parquet", site=memory))
+    assert said.count("has been submitted with SLURM jobid") == 2
+    first, second = slurm.finished()[-2:]
+    assert first["JobState"] != "COMPLETED" == second["JobState"]
+    assert ("mem=200M" in first["Tres"], "mem=2000M" in second["Tres"]) == (True, True)
+    assert_equal_run(finished, copy, path.name)
+
+
+def assert_equal_run(one, other, run):
+    folders = [folder / RESULTS / "runs" / run for folder in (one, other)]
+    before, after = (
+        pd.read_parquet(folder / "curve.parquet").drop(columns="seconds") for folder in folders
+    )
+    pd.testing.assert_frame_equal(before, after)
+    before, after = ((folder / "model.safetensors").read_bytes() for folder in folders)
+    assert before == after
