@@ -56,6 +56,7 @@ COMMANDS = {
     "resolve": ("config", "resolve", "Write the resolved configuration."),
     "plan": ("studies.plan", "plan", "List every run of the studies."),
     "calibrate": ("training.calibrate", "calibrate", "Measure how fast this machine trains."),
+    "on-gpus": ("gpus", "on_gpus", "Run a command on GPUs that have room for it."),
     "train": ("training.loop", "train", "Train one model."),
     "evaluate": ("evaluation.losses", "evaluate", "Evaluate one run on every corpus."),
     "collect": ("studies.collect", "collect", "Gather finished runs into tables."),
@@ -81,6 +82,7 @@ COMMANDS = {
 
 # Commands that print, or tell of results, and so leave no manifest.
 TELLING = (
+    "on-gpus",
     "identities",
     "claims",
     "predict",
@@ -105,6 +107,9 @@ LEAST = {
     "vocabulary": 2,
     "hold_out": 1,
     "shards": 1,
+    "gpus": 1,
+    "slots": 1,
+    "slots_per_gpu": 1,
 }
 LINEAGE_OPTIONS = [
     inspect.Parameter(

@@ -6,8 +6,8 @@ import os
 import subprocess
 
 import yaml
-from running import CONFIG, RESULTS, copy_repository
 
+from running import CONFIG, RESULTS, copy_repository
 from scaling_laws.laws.forms import LAWS
 
 SMALL = {

@@ -13,8 +13,9 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
-from running import RESULTS, planned_rules, snakemake
 from tokenizers import Tokenizer
+
+from running import RESULTS, planned_rules, snakemake
 
 
 def scaling_laws(folder, *words, code=0):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from running import CONFIG, RESULTS, planned_rules, snakemake
 
+from running import CONFIG, RESULTS, planned_rules, snakemake
 from scaling_laws.corpus.dedup.shingles import shingles
 from scaling_laws.figures import FIGURES
 

@@ -239,13 +239,32 @@ def get_group(wildcards):
     return None if seconds is None or seconds > SHORT else "short_runs"
 
 
-def get_turn(wildcards):
-    """Return 1 for runs on GPUs: those of a group take turns, so that it asks for no more GPUs."""
-    return min(RUNS[wildcards.run].gpus, 1)
+def get_gpu_slots(wildcards):
+    return RUNS[wildcards.run].slots
+
+
+def get_nodes(wildcards):
+    """Return how many machines a scheduler has to give a run at once; None for one."""
+    nodes = RUNS[wildcards.run].nodes
+    return nodes if nodes > 1 else None
+
+
+def get_launcher(wildcards):
+    """Return what starts the processes of a run on several machines; None on one."""
+    return "srun" if RUNS[wildcards.run].nodes > 1 else None
+
+
+def get_tasks_per_gpu(wildcards):
+    """Return 0 on several machines, where a task is a machine's; None on one."""
+    return 0 if RUNS[wildcards.run].nodes > 1 else None
 
 
 def get_evaluation_gpus(wildcards):
     return min(RUNS[wildcards.run].gpus, 1)
+
+
+def get_evaluation_slots(wildcards):
+    return min(RUNS[wildcards.run].slots, settings.training.gpu_slots)
 
 
 def get_evaluation_memory(wildcards, attempt):
@@ -257,14 +276,40 @@ def get_evaluation_device(wildcards, resources):
     return "cuda" if resources.gpu else "cpu"
 
 
+def on_gpus(gpus, slots):
+    """Return the start of a command that shall have GPUs with room for it, and see no others."""
+    return (
+        f"scaling-laws on-gpus --gpus {gpus} --slots {slots}"
+        f" --slots-per-gpu {settings.training.gpu_slots} -- "
+    )
+
+
 def get_processes(wildcards, resources):
     """Return the command that starts one process a GPU, or one."""
-    if resources.gpu <= 1:
+    if not resources.gpu:
         return "scaling-laws"
-    return (
-        f"torchrun --standalone --nproc-per-node={resources.gpu} --no-python"
-        " -- scaling-laws"
-    )
+    run = RUNS[wildcards.run]
+    torchrun = f"torchrun --nproc-per-node={run.gpus // run.nodes} --no-python"
+    if run.nodes > 1:
+        # The first machine of the job is where the processes meet, at a port of the job's own.
+        first = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)"
+        return (
+            f"srun --nodes={run.nodes} --ntasks={run.nodes} {torchrun} --nnodes={run.nodes}"
+            " --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID"
+            f" --rdzv-endpoint={first}:$((20000 + SLURM_JOB_ID % 10000)) -- scaling-laws"
+        )
+    if run.gpus > 1:
+        return on_gpus(run.gpus, settings.training.gpu_slots) + (
+            f"{torchrun} --standalone -- scaling-laws"
+        )
+    return on_gpus(1, run.slots) + "scaling-laws"
+
+
+def get_evaluation(wildcards, resources):
+    """Return the command that starts an evaluation."""
+    if not resources.gpu:
+        return "scaling-laws"
+    return on_gpus(1, get_evaluation_slots(wildcards)) + "scaling-laws"
 
 
 # What depends on threads or resources is not recorded by Snakemake: a run is not made anew
@@ -296,7 +341,15 @@ def get_plan_settings(wildcards):
     keys = {"tokenizer", "training", "studies"}
     if not wanted:  # the tables of a study shall not depend on prices
         keys |= {"hardware", "evaluation", "corpora"}
-    speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
+    speed = {
+        "training": {
+            "threads",
+            "compile",
+            "checkpoint_minutes",
+            "gpu_slots",
+            "gpus_per_node",
+        }
+    }
     relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
     if wanted:
         relevant["studies"] = {wanted: relevant["studies"][wanted]}

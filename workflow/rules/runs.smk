@@ -102,9 +102,14 @@ rule train:
     threads: settings.training.threads
     resources:
         gpu=get_gpus,
+        gpu_slots=get_gpu_slots,  # the profile says how many this machine has
         mem_mb=get_training_memory,
         runtime=get_run_minutes,
-        turn=get_turn,
+        # On several machines a scheduler starts a task on each: `mpi` is the executors' word for it.
+        nodes=get_nodes,
+        tasks=get_nodes,
+        tasks_per_gpu=get_tasks_per_gpu,
+        mpi=get_launcher,
     params:
         spec=get_spec,
         results=get_results,
@@ -149,16 +154,17 @@ rule evaluate:
     threads: settings.training.threads
     resources:
         gpu=get_evaluation_gpus,
+        gpu_slots=get_evaluation_slots,
         mem_mb=get_evaluation_memory,
         runtime=get_run_minutes,
-        turn=get_turn,
     params:
+        start=get_evaluation,
         device=get_evaluation_device,
         options=options(settings.evaluation),
     message:
         "Evaluate {wildcards.run}"
     shell:
-        "scaling-laws evaluate {input.tokens} --run {input.run} --model {input.model}"
+        "{params.start} evaluate {input.tokens} --run {input.run} --model {input.model}"
         " --snapshots {input.snapshots} --losses {output.losses}"
         " --positions {output.positions} --threads {threads} --device {params.device}"
         " {params.options} --lineage {output.lineage} --rule evaluate &> {log}"

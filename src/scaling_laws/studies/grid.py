@@ -16,7 +16,7 @@ from scaling_laws.config import Config, LearningRate, PeakRate, Shape, Training
 from scaling_laws.errors import InputError
 from scaling_laws.models.architecture import Architecture
 from scaling_laws.models.counts import parameters
-from scaling_laws.training.memory import fits, training_memory
+from scaling_laws.training.memory import fits, slots_of, training_memory
 from scaling_laws.training.schedule import paper_peak, porian_peak
 from scaling_laws.training.spec import RunSpec
 
@@ -32,12 +32,17 @@ class Run(NamedTuple):
         studies: The studies that want it.
         gpus: GPUs that it is trained on; none for the CPU. Its result does not depend on them.
         sharded: Whether each of them holds a part of the weights only.
+        slots: Slots that it takes of a GPU that it may share with other runs; all slots of several
+            GPUs.
+        nodes: Machines that the GPUs are in.
     """
 
     spec: RunSpec
     studies: list[str]
     gpus: int
     sharded: bool
+    slots: int
+    nodes: int
 
     @property
     def memory(self) -> int:
@@ -94,7 +99,16 @@ def _run(config: Config, study: str, shape: Shape, training: Training, seed: int
     gpus = training.gpus
     spec.micro_batches_of(max(gpus, 1))
     sharded = gpus > 1 and not fits(spec, gpus, training.gpu_memory)
-    return Run(spec, [study], gpus, sharded)
+    nodes = math.ceil(max(gpus, 1) / training.gpus_per_node)
+    if gpus % nodes:
+        raise InputError(
+            f"training.gpus = {gpus}: on {nodes} machines of training.gpus_per_node = "
+            f"{training.gpus_per_node}; expected as many on each"
+        )
+    slots = gpus * training.gpu_slots
+    if gpus == 1:
+        slots = slots_of(spec, training.gpu_memory, training.gpu_slots)
+    return Run(spec, [study], gpus, sharded, slots, nodes)
 
 
 def _architecture(vocab_size: int, shape: Shape, training: Training) -> Architecture:

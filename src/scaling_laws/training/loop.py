@@ -38,7 +38,7 @@ from scaling_laws.training.spec import TRAINING_VERSION, RunSpec
 log = logging.getLogger(__name__)
 
 Outcome = Literal["finished", "early_stopped", "diverged"]
-STATE = "state.pt"
+STATE, CURVE = "state.pt", "curve.parquet"  # in the folder of checkpoints
 STEPS_BETWEEN_CHECKS = 64  # on a GPU: reading a loss waits for all that is under way
 
 
@@ -98,7 +98,8 @@ def train(
         model: Weights as safetensors.
         run: JSON file of the spec, the counts, the outcome and the versions of what made it.
         snapshots: Folder of the weights kept along the run, one file a step.
-        checkpoints: Folder of what an interrupted run goes on from; removed when it is done.
+        checkpoints: Folder of what an interrupted run goes on from, and of its `curve.parquet` so
+            far; removed when it is done.
         threads: CPU threads.
         device: Where to compute; a GPU if there is one.
         compiled: Compile the model; for GPUs.
@@ -135,8 +136,11 @@ def train(
         if state := checkpoint.load(checkpoints / STATE, identity):
             training.restore(state)
             log.info("%s: goes on at step %d of %d", spec.name, training.step, spec.steps)
-        saved = time.monotonic()
+        saved, shown = time.monotonic(), 0
         for _ in track(training.advance(), f"{spec.name}: steps", spec.steps, training.step):
+            if here.rank == 0 and len(training.points) > shown:
+                write_table(training.curve(), checkpoints / CURVE)
+                shown = len(training.points)
             stop = here.any(signals.received is not None)
             if stop or here.any(time.monotonic() - saved >= 60 * checkpoint_minutes):
                 state = training.state()
@@ -148,15 +152,15 @@ def train(
                 raise SystemExit(signals.exit_code)
         if here.rank == 0:
             facts = training.facts() | {"threads": threads}
-            write_table(pd.DataFrame(map(asdict, training.points)), curve)
+            write_table(training.curve(), curve)
             with atomic(model) as partial:
                 save_file(training.kept, partial)
             _copy(training.snapshots, snapshots)
             with atomic(run) as partial:
                 partial.write_text(json.dumps(facts, indent=2) + "\n")
             shutil.rmtree(checkpoints, ignore_errors=True)
-            shown = ("run", "outcome", "steps", "test_loss", "best_test_loss", "seconds")
-            return {key: facts[key] for key in shown}
+            said = ("run", "outcome", "steps", "test_loss", "best_test_loss", "seconds")
+            return {key: facts[key] for key in said}
     return {}
 
 
@@ -222,6 +226,10 @@ class Training:
             if lost or self.step in self._evaluate_at:
                 self._evaluate(rate)
             yield self.step
+
+    def curve(self) -> pd.DataFrame:
+        """Return the learning curve so far, a row a point."""
+        return pd.DataFrame(map(asdict, self.points))
 
     def _update(self, rate: float) -> None:
         """Make one parameter update at a learning rate."""

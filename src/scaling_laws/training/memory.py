@@ -6,10 +6,13 @@ fragmentation wastes come on top, one to two GB of a GPU.
 
 from __future__ import annotations
 
+import math
+
 from scaling_laws.models import counts
 from scaling_laws.training.spec import RunSpec
 
 FLOAT32, BFLOAT16 = 4, 2
+CONTEXT = 2_000_000_000  # bytes of a GPU that a process takes beside what is counted here
 LOGITS = 2**26  # of a piece of the head's rows on a GPU (models.loss)
 LSTM_ACTIVATIONS = 16  # elements of a layer per token and width: gates, states and their inputs
 
@@ -38,6 +41,12 @@ def training_memory(spec: RunSpec, processes: int = 1, sharded: bool = False) ->
 def fits(spec: RunSpec, processes: int, gpu_memory: float) -> bool:
     """Tell whether each process can hold the whole model in `gpu_memory` GB."""
     return sum(training_memory(spec, processes).values()) <= gpu_memory * 1e9
+
+
+def slots_of(spec: RunSpec, gpu_memory: float, gpu_slots: int) -> int:
+    """Return how many of the equal parts of a GPU of `gpu_memory` GB a run alone on it needs."""
+    needed = sum(training_memory(spec).values()) + CONTEXT
+    return min(math.ceil(needed / (gpu_memory * 1e9) * gpu_slots), gpu_slots)
 
 
 def _tokens_at_once(spec: RunSpec, processes: int) -> int:

@@ -1,0 +1,114 @@
+"""GPUs of one machine, shared by jobs that know nothing of each other.
+
+A GPU has a number of slots. A slot is a file that its holder has locked, and the kernel unlocks it
+when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from scaling_laws.errors import InputError
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def on_gpus(command: list[str], *, gpus: int = 1, slots: int = 1, slots_per_gpu: int = 1) -> None:
+    """Run a command on GPUs that have room for it: the command sees these and no others.
+
+    Waits until there is room. GPUs are those in CUDA_VISIBLE_DEVICES, as a scheduler sets it, or
+    all of the machine. Whoever starts all work on them by this command never has two jobs in one
+    slot.
+
+    Args:
+        command: The command, after `--`.
+        gpus: GPUs that it needs; two or more it has to itself.
+        slots: Slots that it needs on one GPU.
+        slots_per_gpu: Slots that each GPU has.
+
+    Raises:
+        InputError: There are fewer GPUs or slots, or no such command.
+    """
+    if slots > slots_per_gpu:
+        raise InputError(f"--slots {slots}: expected at most the {slots_per_gpu} of a GPU")
+    if shutil.which(command[0]) is None:
+        raise InputError(f"{command[0]}: no such command")
+    devices = visible()
+    if gpus > len(devices):
+        named = f": {', '.join(devices)}" if devices else ""
+        raise InputError(f"{gpus} GPUs wanted, and {len(devices)} are there{named}")
+    wanted = slots if gpus == 1 else slots_per_gpu
+    folder = _folder()
+    waited = False
+    while not (found := _take(folder, devices, gpus, wanted, slots_per_gpu)):
+        if not waited:
+            log.info("waits for room on %s", ", ".join(devices))
+            waited = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    log.info("runs on %s", ", ".join(found))
+    # The locks stay with the process, which becomes the command.
+    os.execvpe(command[0], command, os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(found)})
+
+
+def visible() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name.strip() for name in allowed.split(",") if name.strip()]
+    # Identifiers, because CUDA may number GPUs in another order than the driver does.
+    asked = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
+    if shutil.which(asked[0]) is None:
+        return []
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return said.stdout.split() if said.returncode == 0 else []
+
+
+def _folder() -> Path:
+    """Return the folder of the locks: of this user, and of a scheduler's job, whose GPUs it has."""
+    job = os.environ.get("SLURM_JOB_ID", "here")
+    folder = Path(tempfile.gettempdir(), f"scaling-laws-gpus-{os.getuid()}", job)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _take(
+    folder: Path, devices: Sequence[str], gpus: int, slots: int, slots_per_gpu: int
+) -> list[str]:
+    """Lock slots of the emptiest GPUs and return these; none where not all can be had at once."""
+    with (folder / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        free = {device: _lock_free(folder, device, slots_per_gpu) for device in devices}
+        roomy = [device for device in devices if len(free[device]) >= slots]
+        taken = sorted(roomy, key=lambda device: -len(free[device]))[:gpus]
+        if len(taken) < gpus:
+            taken = []
+        for device, locks in free.items():
+            for number, lock in enumerate(locks):
+                if device in taken and number < slots:
+                    os.set_inheritable(lock, True)
+                else:
+                    os.close(lock)
+        return taken
+
+
+def _lock_free(folder: Path, device: str, slots_per_gpu: int) -> list[int]:
+    """Lock the slots of a GPU that nobody holds, and return them as open files."""
+    locked = []
+    for number in range(slots_per_gpu):
+        lock = os.open(folder / f"{device}.{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked.append(lock)
+        except BlockingIOError:
+            os.close(lock)
+    return locked
