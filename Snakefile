@@ -35,6 +35,10 @@ localrules:
     runs,
     fits,
     figures,
+    # What `scaling-laws status` reads, within a second of the start.
+    configuration,
+    plan_study,
+    plan,
 
 
 rule all:

@@ -76,6 +76,7 @@ COMMANDS = {
     "lineage": ("lineage.page", "lineage", "Write a page of all jobs, and of what flowed between."),
     "crate": ("lineage.crate", "crate", "Describe results as a Workflow Run RO-Crate."),
     "schema": ("config", "schema", "Write the JSON Schema of the configuration."),
+    "status": ("report.status", "status", "Say what is done, running and failed."),
     "times": ("report.times", "times", "Say how long each stage took."),
     "summary": ("report.summary", "summary", "Say what came out and where to look."),
 }
@@ -88,6 +89,7 @@ TELLING = (
     "predict",
     "optimum",
     "schema",
+    "status",
     "times",
     "summary",
     "trace",

@@ -1,0 +1,195 @@
+"""What Snakemake's log of an invocation tells of its jobs.
+
+Stages know nothing of the workflow; this reads the text that it leaves in `.snakemake/log`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+TARGETS = ("all", "corpus", "tokens", "runs", "fits", "figures")  # rules without a command
+State = Literal["running", "queued", "done", "failed"]
+
+TOTAL = re.compile(r"(\w+) +(\d+)$")
+BEGUN = re.compile(r" *Job (\d+): (.*)$")
+PROGRESS = re.compile(r"(.*); progress in (.*)$")
+GROUP = re.compile(r"\[.*\] Group job (\w+) \(jobs")
+SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\w+) \(log: (.*)\)\.$")
+FINISHED = re.compile(r"Finished jobid: (\d+) \(Rule: (\w+)\)$")
+AGAIN = re.compile(r"Trying to restart job (\S+)\.$")
+ERROR = re.compile(r" *Error in rule (\w+):$")
+GROUP_ERROR = re.compile(r" *message: Error in group \w+$")
+FIELD = re.compile(r" *(jobid|log|external_jobid): (.*)$")
+LOGS = " (check log file(s) for error details)"
+LAST = "Complete log(s): "
+UNSUCCESSFUL = "Exiting because a job execution failed."
+
+
+@dataclass
+class Task:
+    """A job of an invocation.
+
+    Attributes:
+        what: What it does, in the words of its rule.
+        state: Where it stands; `queued` where a scheduler has it.
+        progress: The log that tells of its progress, if it is long.
+        rule: Its rule, once it has ended.
+        scheduler: Its number in Slurm, if it has been submitted; that of its group.
+        logs: Logs that tell why it failed, its own first.
+    """
+
+    what: str
+    state: State
+    progress: Path | None
+    rule: str | None = None
+    scheduler: str | None = None
+    logs: Sequence[Path] = ()
+
+
+@dataclass
+class Journal:
+    """What is known of an invocation.
+
+    Attributes:
+        path: Its log.
+        command: The command line, where Snakemake was not told to leave it out.
+        host: The machine, likewise.
+        wanted: Jobs that it set out to do, by rule, in order of the workflow.
+        tasks: Jobs that have begun, by number.
+        ended: Whether it has come to its end, well or not.
+        failed: Whether that end was a failure.
+    """
+
+    path: Path
+    command: str | None = None
+    host: str | None = None
+    wanted: dict[str, int] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    ended: bool = False
+    failed: bool = False
+
+    @property
+    def began(self) -> datetime:
+        """When it began, in local time; Snakemake names the log by it."""
+        return datetime.strptime(self.path.name[:17], "%Y-%m-%dT%H%M%S")
+
+    def done(self) -> Counter[str]:
+        """Return how many jobs are done, by rule."""
+        ended = (task for task in self.tasks.values() if task.state == "done")
+        return Counter(task.rule for task in ended if task.rule)
+
+    def of_state(self, state: State) -> list[Task]:
+        """Return the jobs of a state, in the order in which they began."""
+        return [task for task in self.tasks.values() if task.state == state]
+
+
+def newest(folder: Path, results: Path) -> Journal | None:
+    """Return what the newest log in `folder/.snakemake` tells that names files in `results`."""
+    inside = f"{results.relative_to(folder)}/"
+    for path in sorted((folder / ".snakemake/log").glob("*.snakemake.log"), reverse=True):
+        text = path.read_text(errors="replace")
+        if inside in text:
+            return read(path, text)
+    return None
+
+
+def read(path: Path, text: str) -> Journal:
+    """Return what a log tells.
+
+    Args:
+        path: The log.
+        text: What is in it, as far as it has been written.
+    """
+    journal = Journal(path)
+    tasks = journal.tasks
+    group: list[str] = []  # of jobs that are listed
+    groups: list[tuple[str, list[str]]] = []  # not submitted yet
+    scheduled: dict[str, list[str]] = {}  # jobs of a group, by the name that Snakemake gives it
+    # Slurm's log of a group comes before those of its jobs that failed.
+    group_log: list[Path] = []
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith("  Command: "):
+            journal.command = line.removeprefix("  Command: ")
+        elif line.startswith("  Host: "):
+            journal.host = line.removeprefix("  Host: ")
+        elif line == "Job stats:":
+            journal.wanted |= _wanted(lines)
+        elif found := GROUP.match(line):
+            group = []
+            groups.append((found[1], group))
+        elif found := BEGUN.match(line):
+            number, what = found.groups()
+            told = PROGRESS.match(what)
+            tasks[number] = Task(
+                told[1] if told else what, "running", Path(told[2]) if told else None
+            )
+            if line.startswith(" "):
+                group.append(number)
+        elif found := SUBMITTED.match(line):
+            name, scheduler, log = found.groups()
+            if name not in tasks:
+                kind = Path(log).parent.name.removeprefix("group_")
+                mine = next((each for each in groups if kind.startswith(each[0])), None)
+                if mine:
+                    groups.remove(mine)
+                    scheduled[name] = mine[1]
+            for number in scheduled.get(name, [name]):
+                if number in tasks:
+                    tasks[number].state, tasks[number].scheduler = "queued", scheduler
+        elif found := FINISHED.match(line):
+            if found[1] in tasks:
+                tasks[found[1]].state, tasks[found[1]].rule = "done", found[2]
+        elif found := AGAIN.match(line):
+            for number in scheduled.get(found[1], [found[1]]):
+                if number in tasks:
+                    tasks[number].state = "queued"
+        elif GROUP_ERROR.match(line):
+            group_log = _logs(next(lines, "").strip().removeprefix("log: "))
+        elif found := ERROR.match(line):
+            number, logs = _failure(lines)
+            if number in tasks:
+                task = tasks[number]
+                task.state, task.rule = "failed", found[1]
+                task.logs = [*logs, *(group_log if line.startswith(" ") else ())]
+        elif line.startswith(LAST):
+            journal.ended = True
+        elif line.startswith(UNSUCCESSFUL):
+            journal.failed = True
+    return journal
+
+
+def _wanted(lines: Iterator[str]) -> dict[str, int]:
+    """Return the counts of Snakemake's table of jobs, whose rules are in the workflow's order."""
+    wanted = {}
+    for line in lines:
+        found = TOTAL.match(line)
+        if found and found[1] == "total":
+            break
+        if found and found[1] not in TARGETS:
+            wanted[found[1]] = int(found[2])
+    return wanted
+
+
+def _failure(lines: Iterator[str]) -> tuple[str, list[Path]]:
+    """Return the number and the logs in the lines that follow an error."""
+    number, logs = "", []
+    for line in lines:
+        found = FIELD.match(line)
+        if found and found[1] == "jobid":
+            number = found[2]
+        elif found and found[1] == "log":
+            logs = _logs(found[2])
+        elif line.strip() == "shell:":
+            break
+    return number, logs
+
+
+def _logs(text: str) -> list[Path]:
+    return [Path(name) for name in text.removesuffix(LOGS).split(", ")]

@@ -1,0 +1,274 @@
+"""How far a workflow has come: what is done, running, queued and failed, and when it will end."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from scaling_laws.config import Config, settings_of
+from scaling_laws.errors import InputError
+from scaling_laws.ledger import place
+from scaling_laws.report.journal import Journal, State, Task, newest
+from scaling_laws.report.times import duration
+from scaling_laws.studies import cost, grid
+from scaling_laws.tables import read_table
+from scaling_laws.training.cost import fit_times, work
+
+SHOWN = 10  # of many jobs alike
+ENOUGH = 4  # runs that have ended foretell the others
+EVALUATION = 0.2  # of the time of a run, roughly
+SILENT = 600  # seconds after which an invocation on another machine is taken for dead
+STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
+HOUR = re.compile(r"^\d\d:\d\d:\d\d ")
+SLURM_SAYS = "slurmstepd: error:"  # of time, memory and being cancelled, where the command cannot
+
+
+class Progress(NamedTuple):
+    """How far one run has come.
+
+    Attributes:
+        run: Its entry in the run table.
+        trained: Whether its training has ended.
+        evaluated: Whether its evaluation has ended, too.
+        step: Updates made, at the last point of its curve.
+        test_loss: The loss there, in nats per token; None before the first.
+        seconds: Seconds of training until there; of a run that has ended, those of both jobs.
+    """
+
+    run: grid.Run
+    trained: bool
+    evaluated: bool
+    step: int
+    test_loss: float | None
+    seconds: float
+
+
+def status(results: Path) -> None:
+    """Say what is done, running, queued and failed, and when the runs will have ended.
+
+    What is known comes from Snakemake's log beside the results, from the curves that runs have
+    written so far, and on a cluster from `squeue`. The exit code is 1 where a job has failed or
+    Snakemake was killed.
+
+    Args:
+        results: Folder of everything computed.
+
+    Raises:
+        InputError: There are neither results nor a log of Snakemake.
+    """
+    results = place(results)
+    journal = newest(results.parent, results)
+    config = settings_of(results) if results.is_dir() else None
+    if journal is None and config is None:
+        raise InputError(
+            f"{results}: no results, and no log of Snakemake that names them in "
+            f"{results.parent / '.snakemake'}; expected the folder of a workflow that has begun"
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    table = grid.runs(config) if config else {}
+    runs = {name: progress_of(results, name, run) for name, run in table.items()}
+    if runs:
+        console.print(runs_in_short(runs))
+    if journal is None:
+        return
+    alive = not journal.ended and is_running(results.parent, journal)
+    console.print(heading(journal, alive))
+    done, wanted = journal.done().total(), sum(journal.wanted.values())
+    console.print(f"{done} of {wanted} jobs are done.")
+    if done < wanted:
+        console.print(still_to_do(journal))
+    if alive:
+        ask_slurm(journal)
+        for title, state in STATES.items():
+            listed(console, title, described(journal.of_state(state), runs, results.parent))
+    failed = journal.of_state("failed")
+    listed(console, "Failed", (why(task, results.parent) for task in failed))
+    if alive and config:
+        under_way = [task for task in journal.of_state("running") if _is_of_run(task, runs)]
+        at_once = len(under_way) or cost.devices_of(config)
+        left = seconds_left(config, runs, at_once)
+        if left:
+            end = datetime.now() + timedelta(seconds=left)
+            console.print(
+                f"\nThe runs end on {end:%d %B} at about {end:%H:%M}, in {duration(left)}, if "
+                f"{at_once} are under way at a time."
+            )
+    if not alive and (failed or not journal.ended):
+        console.print("\nThe same command makes what is missing.")
+    if failed or not (alive or journal.ended):
+        raise SystemExit(1)
+
+
+def _is_of_run(task: Task, runs: Mapping[str, Progress]) -> bool:
+    return task.what.partition(" ")[2] in runs
+
+
+def heading(journal: Journal, alive: bool) -> str:
+    """Return a line on the invocation."""
+    now = "running"
+    if journal.ended:
+        now = "ended with failures" if journal.failed else "ended well"
+    elif not alive:
+        now = "no longer running, and it did not come to its end"
+    words = journal.command.split() if journal.command else ["snakemake"]
+    command = " ".join([Path(words[0]).name, *words[1:]])
+    return f"{command}: begun {journal.began:%Y-%m-%d %H:%M:%S}, {now}"
+
+
+def still_to_do(journal: Journal) -> Table:
+    """Return a table of the rules with jobs that are not done: those done, and of how many."""
+    done = journal.done()
+    table = Table(box=None, pad_edge=False)
+    for title in ("still to do", "done", "of"):
+        table.add_column(title, justify="left" if title == "still to do" else "right")
+    for rule, count in journal.wanted.items():
+        if done[rule] < count:
+            table.add_row(rule, str(done[rule]), str(count))
+    return table
+
+
+def progress_of(results: Path, name: str, run: grid.Run) -> Progress:
+    """Return how far a run has come, by its files."""
+    folder = results / "runs" / name
+    facts = folder / "run.json"
+    if facts.is_file():
+        ended = json.loads(facts.read_text())
+        evaluated = (folder / "evaluation.parquet").is_file()
+        return Progress(run, True, evaluated, ended["steps"], ended["test_loss"], ended["seconds"])
+    curve = folder / "checkpoints/curve.parquet"
+    if not curve.is_file():
+        return Progress(run, False, False, 0, None, 0.0)
+    last = read_table(curve).iloc[-1]
+    return Progress(run, False, False, int(last.step), float(last.test_loss), float(last.seconds))
+
+
+def runs_in_short(runs: Mapping[str, Progress]) -> str:
+    """Return a line on all runs of the configuration, whoever made them."""
+    trained = sum(run.trained for run in runs.values())
+    evaluated = sum(run.evaluated for run in runs.values())
+    begun = sum(run.step > 0 and not run.trained for run in runs.values())
+    return (
+        f"Of {len(runs)} runs {trained} are trained and {evaluated} evaluated, too; {begun} more "
+        "have begun."
+    )
+
+
+def is_running(folder: Path, journal: Journal) -> bool:
+    """Tell whether Snakemake is at work in a folder; on another machine, by its log's age."""
+    if journal.host not in (None, platform.node()):
+        return time.time() - journal.path.stat().st_mtime < SILENT
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if process.info["cwd"] == str(folder) and any("snakemake" in word for word in words[:3]):
+            return True
+    return False
+
+
+def ask_slurm(journal: Journal) -> None:
+    """Note which of the jobs that Slurm has are running."""
+    if not journal.of_state("queued") or shutil.which("squeue") is None:
+        return
+    asked = ["squeue", "--noheader", "--format=%A %T", "--me"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    states = dict(line.split() for line in said.stdout.splitlines())
+    for task in journal.of_state("queued"):
+        begun = task.progress is None or _since(task.progress, journal)
+        if states.get(str(task.scheduler)) == "RUNNING" and begun:
+            task.state = "running"
+
+
+def _since(log: Path, journal: Journal) -> bool:
+    """Tell whether a log was written since the invocation began."""
+    return log.is_file() and log.stat().st_mtime >= journal.began.timestamp()
+
+
+def described(tasks: Iterable[Task], runs: Mapping[str, Progress], folder: Path) -> Iterator[str]:
+    """Yield a line a job: what it does, and how far it has come."""
+    for task in tasks:
+        run = runs.get(task.what.partition(" ")[2])
+        if run and run.test_loss is not None and not run.trained:
+            left = duration(run.seconds / run.step * (run.run.spec.steps - run.step))
+            yield (
+                f"{task.what}: step {run.step} of {run.run.spec.steps}, test loss "
+                f"{run.test_loss:.3f}, {left} left"
+            )
+        elif task.progress and (said := last_line(folder / task.progress)):
+            yield f"{task.what}: {said}"
+        else:
+            yield task.what
+
+
+def why(task: Task, folder: Path) -> str:
+    """Return what a job did that failed, and the last line of its log."""
+    said = [line for line in [last_line(folder / task.logs[0])] if line] if task.logs else []
+    for log in task.logs[1:]:  # Slurm's
+        said += [line for line in lines_of(folder / log) if SLURM_SAYS in line][-1:]
+    reason = "\n    ".join(said) or "its log says nothing"
+    return f"{task.what}: {reason}\n    ({', '.join(map(str, task.logs))})"
+
+
+def lines_of(log: Path) -> list[str]:
+    """Return the lines of a log that say something, without the hour; none where it is missing."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [HOUR.sub("", line.strip()) for line in lines if line.strip()]
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something."""
+    return next(reversed(lines_of(log)), "")
+
+
+def listed(console: Console, title: str, lines: Iterable[str]) -> None:
+    """Print a title and lines below it, of which very many are only counted."""
+    all_lines = list(lines)
+    if all_lines:
+        console.print(f"\n{title}: {len(all_lines)}")
+        for line in all_lines[:SHOWN]:
+            console.print(f"  {line}", markup=False)
+    if len(all_lines) > SHOWN:
+        console.print(f"  and {len(all_lines) - SHOWN} more")
+
+
+def seconds_left(config: Config, runs: Mapping[str, Progress], at_once: int) -> float | None:
+    """Return the seconds until all runs are trained and evaluated; None where nobody knows.
+
+    Where enough runs have ended, their times foretell the others', else the plan does.
+
+    Args:
+        config: The configuration.
+        runs: How far each run has come.
+        at_once: Runs that are under way at a time.
+    """
+    ended = [run for run in runs.values() if run.trained]
+    times = cost.rated(config.hardware)
+    if len(ended) >= ENOUGH:
+        specs = [run.run.spec for run in ended]
+        parts = np.array(fit_times(specs, [run.seconds / run.step for run in ended]))
+        times = cost.Times(lambda spec: float(work(spec) @ parts), cost.STARTUP_SECONDS)
+    jobs = []
+    for run in runs.values():
+        seconds = cost.expected_seconds(run.run, config, times)
+        if seconds is None:
+            return None
+        if run.trained:
+            seconds *= 0 if run.evaluated else EVALUATION
+        elif run.step:
+            seconds *= 1 - run.step / run.run.spec.steps
+        jobs.append((seconds, 1))
+    return cost.wall_seconds(jobs, max(at_once, 1))
