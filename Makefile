@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-corpus bench-training bench-laws bench-lineage coverage pictures lint format schema lock clean
+.PHONY: help setup demo test bench-corpus bench-training bench-laws bench-lineage coverage pictures status lint format schema lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ coverage: $(READY) ## Count how often intervals of planted laws hold their const
 
 pictures: $(READY) ## Redraw what the README shows, from the tables in docs/demo
 	sh docs/demo/redraw.sh
+
+status: $(READY) ## Write docs/status.md: what `scaling-laws status` says while a workflow runs, fails and ends
+	python docs/demo/status.py
 
 lint: $(READY) ## Check style, types and the workflow
 	ruff check

@@ -1,4 +1,4 @@
-"""A Slurm of one node on loopback, in a folder of its own."""
+"""A Slurm of two nodes, both of them this machine, on loopback and in a folder of its own."""
 
 import os
 import secrets
@@ -16,16 +16,15 @@ CONF = """\
 ClusterName=lab
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort=17817
-SlurmdPort=17818
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -45,10 +44,14 @@ MailProg=/bin/true
 ReturnToService=2
 KillWait=5
 MinJobAge=300
-NodeName=localhost NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:1 State=UNKNOWN
-PartitionName=debug Nodes=localhost Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[17821-17822] CPUs=4 \
+RealMemory=16000 Gres=gpu:2 State=UNKNOWN
+PartitionName=one Nodes=n1 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+PartitionName=two Nodes=n[1-2] MaxTime=INFINITE State=UP OverSubscribe=NO
 """
-GRES = "NodeName=localhost Name=gpu File=/dev/null\n"  # a GPU that only the scheduler knows
+# GPUs that only the scheduler knows.
+GRES = "".join(f"NodeName=n[1-2] Name=gpu File=/dev/{name}\n" for name in ("null", "zero"))
+NODES = ("n1", "n2")
 
 
 def why_not() -> str | None:
@@ -69,7 +72,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         """Write the configuration and start the daemons; wait until the node is idle."""
         self.folder = folder
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{node}" for node in NODES)):
             (folder / name).mkdir()
         (folder / "munge.key").write_bytes(secrets.token_bytes(1024))
         (folder / "munge.key").chmod(0o400)
@@ -78,26 +81,30 @@ class Cluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         options = {"socket": "socket", "key-file": "key", "pid-file": "pid", "seed-file": "seed"}
         files = [f"--{option}={folder}/munge.{ending}" for option, ending in options.items()]
-        self._start("munged", "--foreground", "--force", *files, f"--log-file={folder}/munge.log")
+        self._start(
+            "munged", "munged", "--foreground", "--force", *files, f"--log-file={folder}/munge.log"
+        )
         while not (folder / "munge.socket").exists():
             assert self.processes["munged"].poll() is None, "munged ended"
             time.sleep(0.02)
-        self._start("slurmctld", "-D")
-        self.start_node()
+        self._start("slurmctld", "slurmctld", "-D")
+        for node in NODES:
+            self.start_node(node)
 
-    def _start(self, *words: str) -> None:
+    def _start(self, name: str, *words: str) -> None:
         program = shutil.which(words[0]) or f"/usr/sbin/{words[0]}"
-        with (self.folder / f"{words[0]}.out").open("ab") as output:
-            self.processes[words[0]] = subprocess.Popen(
+        with (self.folder / f"{name}.out").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
                 [program, *words[1:]], stdout=output, stderr=output
             )
 
-    def start_node(self) -> None:
-        """Start the node's daemon and wait until the node takes jobs."""
-        self._start("slurmd", "-D", "-N", "localhost")
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon and wait until the node takes jobs."""
+        self._start(node, "slurmd", "-D", "-N", node)
         deadline = time.monotonic() + 30
-        while self.command("sinfo", "-h", "-o", "%T") not in ("idle", "mixed", "allocated"):
-            assert time.monotonic() < deadline, self.command("sinfo")
+        asked = ("sinfo", "-h", "-N", "-n", node, "-o", "%T")
+        while self.command(*asked).split()[:1] not in (["idle"], ["mixed"], ["allocated"]):
+            assert time.monotonic() < deadline, self.command("sinfo", "-N", "-l")
             time.sleep(0.1)
 
     def stop(self, name: str) -> None:
@@ -128,6 +135,8 @@ def cluster() -> Iterator[Cluster]:
     links = [SYSTEM / "slurm.conf", SYSTEM / "gres.conf"]
     try:
         for link in links:
+            if not link.exists():
+                link.unlink(missing_ok=True)  # left by tests that were killed
             link.symlink_to(folder / link.name)
         started = Cluster(folder)
         try:

@@ -28,7 +28,7 @@ SECONDS = 1800  # after which a workflow that waits for ever is ended
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A cluster of one node; without Slurm its tests are skipped."""
+    """A cluster; without Slurm its tests are skipped."""
     if reason := why_not():
         pytest.skip(reason)
     with cluster() as started:
@@ -104,9 +104,9 @@ def reach_the_time_limit(slurm, run, job):
 
 
 def restart_the_daemon(slurm, run, job):
-    slurm.stop("slurmd")
+    slurm.stop("n1")
     time.sleep(1)
-    slurm.start_node()
+    slurm.start_node("n1")
 
 
 def requeue(slurm, run, job):
@@ -145,6 +145,24 @@ def test_a_run_that_takes_too_much_memory_is_given_more(finished, copy, slurm):
     assert first["JobState"] != "COMPLETED" == second["JobState"]
     assert ("mem=200M" in first["Tres"], "mem=2000M" in second["Tres"]) == (True, True)
     assert_equal_run(finished, copy, path.name)
+
+
+def test_a_run_on_two_machines_is_the_run_of_one(finished, copy, slurm):
+    (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
+    shutil.rmtree(path)
+    # Two processes on each machine, as if there was a GPU for each; they compute on the processor.
+    pair = "training={gpus: 4, gpus_per_node: 2}"
+    target = f"{RESULTS}/runs/{path.name}/curve.parquet"
+    train = {"gpu": 0, "gres": "gpu:2", "slurm_partition": "two"}
+    end(begin(copy, "--config", pair, "--", target, site={"set-resources": {"train": train}}))
+    job = slurm.finished()[-1]
+    assert (job["NodeCnt"], job["NodeList"], job["JobState"]) == ("2", "n[1-2]", "COMPLETED")
+    curves = [
+        pd.read_parquet(folder / target).drop(columns=["seconds", "grad_tokens_small"])
+        for folder in (finished, copy)
+    ]
+    losses = ["step", "tokens", "lr", "train_loss", "test_loss", "test_loss_se"]
+    pd.testing.assert_frame_equal(curves[0][losses], curves[1][losses], rtol=1e-3)
 
 
 def assert_equal_run(one, other, run):

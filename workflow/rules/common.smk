@@ -286,8 +286,6 @@ def on_gpus(gpus, slots):
 
 def get_processes(wildcards, resources):
     """Return the command that starts one process a GPU, or one."""
-    if not resources.gpu:
-        return "scaling-laws"
     run = RUNS[wildcards.run]
     torchrun = f"torchrun --nproc-per-node={run.gpus // run.nodes} --no-python"
     if run.nodes > 1:
@@ -298,6 +296,8 @@ def get_processes(wildcards, resources):
             " --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID"
             f" --rdzv-endpoint={first}:$((20000 + SLURM_JOB_ID % 10000)) -- scaling-laws"
         )
+    if not resources.gpu:
+        return "scaling-laws"
     if run.gpus > 1:
         return on_gpus(run.gpus, settings.training.gpu_slots) + (
             f"{torchrun} --standalone -- scaling-laws"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +25,6 @@ from scaling_laws.ledger import place
 from scaling_laws.report.journal import Journal, State, Task, newest
 from scaling_laws.report.times import duration
 from scaling_laws.studies import cost, grid
-from scaling_laws.tables import read_table
 from scaling_laws.training.cost import fit_times, work
 
 SHOWN = 10  # of many jobs alike
@@ -32,6 +32,7 @@ ENOUGH = 4  # runs that have ended foretell the others
 EVALUATION = 0.2  # of the time of a run, roughly
 SILENT = 600  # seconds after which an invocation on another machine is taken for dead
 STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
+COMMAND = re.compile("scaling-laws ")
 HOUR = re.compile(r"^\d\d:\d\d:\d\d ")
 SLURM_SAYS = "slurmstepd: error:"  # of time, memory and being cancelled, where the command cannot
 
@@ -80,15 +81,17 @@ def status(results: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = grid.runs(config) if config else {}
     runs = {name: progress_of(results, name, run) for name, run in table.items()}
-    if runs:
-        console.print(runs_in_short(runs))
     if journal is None:
+        console.print(runs_in_short(runs))
         return
     alive = not journal.ended and is_running(results.parent, journal)
     console.print(heading(journal, alive))
     done, wanted = journal.done().total(), sum(journal.wanted.values())
     console.print(f"{done} of {wanted} jobs are done.")
+    if runs:
+        console.print(runs_in_short(runs))
     if done < wanted:
+        console.print()
         console.print(still_to_do(journal))
     if alive:
         ask_slurm(journal)
@@ -102,10 +105,9 @@ def status(results: Path) -> None:
         left = seconds_left(config, runs, at_once)
         if left:
             end = datetime.now() + timedelta(seconds=left)
-            console.print(
-                f"\nThe runs end on {end:%d %B} at about {end:%H:%M}, in {duration(left)}, if "
-                f"{at_once} are under way at a time."
-            )
+            there = (results / "tokens/train.bin").is_file()
+            when = f"end on {end:%d %B} at about {end:%H:%M}, in" if there else "will take"
+            console.print(f"\nThe runs {when} {duration(left)}, {at_once} at a time.")
     if not alive and (failed or not journal.ended):
         console.print("\nThe same command makes what is missing.")
     if failed or not (alive or journal.ended):
@@ -148,21 +150,21 @@ def progress_of(results: Path, name: str, run: grid.Run) -> Progress:
         ended = json.loads(facts.read_text())
         evaluated = (folder / "evaluation.parquet").is_file()
         return Progress(run, True, evaluated, ended["steps"], ended["test_loss"], ended["seconds"])
-    curve = folder / "checkpoints/curve.parquet"
+    curve = folder / "checkpoints/curve.csv"
     if not curve.is_file():
         return Progress(run, False, False, 0, None, 0.0)
-    last = read_table(curve).iloc[-1]
+    last = pd.read_csv(curve).iloc[-1]
     return Progress(run, False, False, int(last.step), float(last.test_loss), float(last.seconds))
 
 
 def runs_in_short(runs: Mapping[str, Progress]) -> str:
-    """Return a line on all runs of the configuration, whoever made them."""
-    trained = sum(run.trained for run in runs.values())
+    """Return a line on all runs of the configuration, whichever invocation made them."""
     evaluated = sum(run.evaluated for run in runs.values())
+    trained = sum(run.trained for run in runs.values()) - evaluated
     begun = sum(run.step > 0 and not run.trained for run in runs.values())
     return (
-        f"Of {len(runs)} runs {trained} are trained and {evaluated} evaluated, too; {begun} more "
-        "have begun."
+        f"{len(runs)} runs: {evaluated} trained and evaluated, {trained} trained, {begun} begun, "
+        f"{len(runs) - evaluated - trained - begun} to come."
     )
 
 
@@ -230,8 +232,8 @@ def lines_of(log: Path) -> list[str]:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something."""
-    return next(reversed(lines_of(log)), "")
+    """Return the last line of a log that says something, other than the command itself."""
+    return next((line for line in reversed(lines_of(log)) if not COMMAND.match(line)), "")
 
 
 def listed(console: Console, title: str, lines: Iterable[str]) -> None:

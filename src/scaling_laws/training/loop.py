@@ -38,7 +38,7 @@ from scaling_laws.training.spec import TRAINING_VERSION, RunSpec
 log = logging.getLogger(__name__)
 
 Outcome = Literal["finished", "early_stopped", "diverged"]
-STATE, CURVE = "state.pt", "curve.parquet"  # in the folder of checkpoints
+STATE, CURVE = "state.pt", "curve.csv"  # in the folder of checkpoints
 STEPS_BETWEEN_CHECKS = 64  # on a GPU: reading a loss waits for all that is under way
 
 
@@ -98,7 +98,7 @@ def train(
         model: Weights as safetensors.
         run: JSON file of the spec, the counts, the outcome and the versions of what made it.
         snapshots: Folder of the weights kept along the run, one file a step.
-        checkpoints: Folder of what an interrupted run goes on from, and of its `curve.parquet` so
+        checkpoints: Folder of what an interrupted run goes on from, and of its `curve.csv` so
             far; removed when it is done.
         threads: CPU threads.
         device: Where to compute; a GPU if there is one.
@@ -139,7 +139,9 @@ def train(
         saved, shown = time.monotonic(), 0
         for _ in track(training.advance(), f"{spec.name}: steps", spec.steps, training.step):
             if here.rank == 0 and len(training.points) > shown:
-                write_table(training.curve(), checkpoints / CURVE)
+                # As text, which is read in one piece: it may be replaced while somebody reads.
+                with atomic(checkpoints / CURVE) as partial:
+                    training.curve().to_csv(partial, index=False)
                 shown = len(training.points)
             stop = here.any(signals.received is not None)
             if stop or here.any(time.monotonic() - saved >= 60 * checkpoint_minutes):

@@ -1,0 +1,129 @@
+"""GPUs that only CUDA_VISIBLE_DEVICES knows, shared by processes that are real."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_run import SPEC
+
+from scaling_laws import gpus
+from scaling_laws.training.memory import CONTEXT, slots_of, training_memory
+
+JOB = """
+import json, os, sys, time
+begin = time.monotonic()
+time.sleep(float(sys.argv[2]))
+row = [begin, time.monotonic(), os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
+with open(sys.argv[1], "a") as file:
+    file.write(json.dumps(row) + "\\n")
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a job that notes when it ran and what it saw."""
+    (tmp_path / "job.py").write_text(JOB)
+    started = []
+
+    def begin(devices, *options, seconds=0.3):
+        words = ["on-gpus", *options, "--", sys.executable, "job.py", "seen", str(seconds)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from scaling_laws.cli import main; main()", *words],
+            cwd=tmp_path,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": devices, "TMPDIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+
+
+def seen(folder, processes):
+    """Return what the jobs noted, once they have ended: (begin, end, devices) of each."""
+    assert [process.wait(timeout=60) for process in processes] == [0] * len(processes)
+    return [json.loads(line) for line in (folder / "seen").read_text().splitlines()]
+
+
+def most_at_once(rows, device):
+    """Return how many jobs were on a device at the same time, at the most."""
+    mine = [row for row in rows if device in row[2]]
+    return max((sum(begin <= at < end for begin, end, _ in mine) for at, _, _ in mine), default=0)
+
+
+def test_two_slots_of_one_gpu_are_never_held_twice(start, tmp_path):
+    jobs = [start("0", "--slots-per-gpu", "2") for _ in range(6)]
+    rows = seen(tmp_path, jobs)
+    assert len(rows) == 6
+    assert most_at_once(rows, "0") == 2
+
+
+def test_who_needs_all_slots_is_alone(start, tmp_path):
+    jobs = [start("0", "--slots-per-gpu", "2", "--slots", str(slots)) for slots in (1, 2, 1, 2, 1)]
+    rows = seen(tmp_path, jobs)
+    longest = sorted(rows)
+    held = [(begin, end) for begin, end, _ in longest]
+    alone = [
+        one for one in held if not any(a < one[1] and one[0] < b for a, b in held if (a, b) != one)
+    ]
+    assert most_at_once(rows, "0") <= 2
+    assert len(alone) >= 2
+
+
+def test_jobs_go_to_the_emptiest_gpu_and_two_gpus_are_given_whole(start, tmp_path):
+    singles = [start("3,5", "--slots-per-gpu", "2", seconds=1) for _ in range(2)]
+    pair = start("3,5", "--slots-per-gpu", "2", "--gpus", "2")
+    rows = seen(tmp_path, [*singles, pair])
+    both = next(row for row in rows if len(row[2]) == 2)
+    others = [row for row in rows if row is not both]
+    assert {row[2][0] for row in others} == {"3", "5"}
+    assert all(row[1] <= both[0] or both[1] <= row[0] for row in others)
+
+
+def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
+    killed = start("0", seconds=60)
+    waiting = None
+    for line in killed.stderr:
+        if "runs on 0" in line:
+            waiting = start("0")
+            break
+    assert "waits for room on 0" in "".join(next(waiting.stderr) for _ in range(2))
+    killed.send_signal(signal.SIGKILL)
+    assert len(seen(tmp_path, [waiting])) == 1
+
+
+@pytest.mark.parametrize(
+    ("devices", "options", "said"),
+    [
+        ("0", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
+        ("", (), "1 GPUs wanted, and 0 are there"),
+        ("0", ("--slots", "3", "--slots-per-gpu", "2"), "--slots 3: expected at most the 2"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_at_once(start, devices, options, said):
+    job = start(devices, *options)
+    assert job.wait(timeout=60) == 2
+    assert said in job.stderr.read()
+
+
+def test_a_command_that_is_missing_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(gpus.InputError, match="no-such-command: no such command"):
+        gpus.on_gpus(["no-such-command"])
+
+
+@given(d_model=st.integers(8, 4096).map(lambda width: 8 * width), gpu_slots=st.integers(1, 16))
+def test_a_run_takes_slots_that_hold_its_memory_or_all(d_model, gpu_slots):
+    spec = SPEC.model_copy(update={"d_model": d_model, "d_ff": 4 * d_model})
+    needed = sum(training_memory(spec).values()) + CONTEXT
+    slots = slots_of(spec, 40.0, gpu_slots)
+    each = 40e9 / gpu_slots
+    assert slots == gpu_slots or (slots - 1) * each < needed <= slots * each
