@@ -289,12 +289,11 @@ def get_processes(wildcards, resources):
     run = RUNS[wildcards.run]
     torchrun = f"torchrun --nproc-per-node={run.gpus // run.nodes} --no-python"
     if run.nodes > 1:
-        # The first machine of the job is where the processes meet, at a port of the job's own.
-        first = "$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)"
+        # The processes meet on the machine where the job starts, at a port of its own.
         return (
             f"srun --nodes={run.nodes} --ntasks={run.nodes} {torchrun} --nnodes={run.nodes}"
             " --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID"
-            f" --rdzv-endpoint={first}:$((20000 + SLURM_JOB_ID % 10000)) -- scaling-laws"
+            " --rdzv-endpoint=$(hostname):$((20000 + SLURM_JOB_ID % 10000)) -- scaling-laws"
         )
     if not resources.gpu:
         return "scaling-laws"
