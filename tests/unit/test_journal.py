@@ -1,0 +1,92 @@
+"""Snakemake's log on a cluster: groups, submissions, failures that Slurm knows more about."""
+
+from pathlib import Path
+
+from scaling_laws.report import journal
+from scaling_laws.report.status import why
+
+LOG = """\
+  Command: /bin/snakemake --profile profiles/slurm
+  Host: head
+Job stats:
+job       count
+------  -------
+train         2
+fit           1
+all           1
+total         4
+
+Execute 3 jobs...
+[Thu Nov 26 23:21:21 2026] Group job short_runs (jobs in lexicogr. order):
+    [Thu Nov 26 23:21:21 2026]
+    Job 1: Train small; progress in results/logs/train/small.log
+    Reason: Missing output files: results/runs/small/curve.parquet
+[Thu Nov 26 23:21:21 2026]
+Job 3: Fit L_N
+Job ca80-f8d6 has been submitted with SLURM jobid 34 (log: {folder}/group_short_runs_train/34.log).
+Job 3 has been submitted with SLURM jobid 36 (log: {folder}/rule_fit/36.log).
+"""
+GROUP_FAILED = """\
+[Thu Nov 26 23:21:33 2026]
+    message: Error in group short_runs
+    log: {folder}/34.log (check log file(s) for error details)
+    jobs:
+        rule train:
+            jobid: 1
+            log: results/logs/train/small.log (check log file(s) for error details)
+    [Thu Nov 26 23:21:33 2026]
+    Error in rule train:
+        message: None
+        jobid: 1
+        output: results/runs/small/curve.parquet
+        log: results/logs/train/small.log (check log file(s) for error details)
+        shell:
+            scaling-laws train
+"""
+AGAIN = "Trying to restart job ca80-f8d6.\n"
+DONE = """\
+[Thu Nov 26 23:21:40 2026]
+Finished jobid: 3 (Rule: fit)
+1 of 4 steps (25%) done
+"""
+END = """\
+Exiting because a job execution failed. Look above for error messages
+Complete log(s): /here/.snakemake/log/2026-11-26T232121.569633.snakemake.log
+"""
+PATH = Path("2026-11-26T232121.569633.snakemake.log")
+
+
+def read(tmp_path, *parts):
+    return journal.read(PATH, "".join(parts).format(folder=tmp_path))
+
+
+def test_jobs_of_a_group_are_queued_under_its_number(tmp_path):
+    found = read(tmp_path, LOG)
+    assert (found.command, found.host) == ("/bin/snakemake --profile profiles/slurm", "head")
+    assert found.wanted == {"train": 2, "fit": 1}
+    assert {number: (task.state, task.scheduler) for number, task in found.tasks.items()} == {
+        "1": ("queued", "34"),
+        "3": ("queued", "36"),
+    }
+    assert (found.ended, found.failed, found.began.minute) == (False, False, 21)
+
+
+def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_path):
+    (tmp_path / "results/logs/train").mkdir(parents=True)
+    (tmp_path / "results/logs/train/small.log").write_text("23:21:30 small: steps: 3 of 9\n")
+    killed = "slurmstepd: error: Detected 1 oom_kill event"
+    (tmp_path / "34.log").write_text(
+        f"{killed}\nWorkflowError:\nAt least one job did not complete.\n"
+    )
+    found = read(tmp_path, LOG, GROUP_FAILED, DONE, END)
+    assert (found.ended, found.failed, found.done()) == (True, True, {"fit": 1})
+    (task,) = found.of_state("failed")
+    said = why(task, tmp_path)
+    assert said.startswith(f"Train small: small: steps: 3 of 9\n    {killed}\n    (")
+    assert said.endswith(f"(results/logs/train/small.log, {tmp_path}/34.log)")
+
+
+def test_what_is_tried_again_has_not_failed(tmp_path):
+    found = read(tmp_path, LOG, GROUP_FAILED, AGAIN)
+    assert found.of_state("failed") == []
+    assert found.tasks["1"].state == "queued"
