@@ -6,6 +6,7 @@ through `output.atomic`. So a manifest tells what a job did, not what it was exp
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from os.path import normpath
@@ -22,6 +23,12 @@ def place(path: Path) -> Path:
     Links are not followed: a path names a file's place in the results, wherever its content lies.
     """
     return Path(normpath(path.absolute()))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_below(folder: Path) -> Iterator[Path]:

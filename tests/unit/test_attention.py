@@ -47,17 +47,19 @@ def test_value_and_gradient_are_those_of_pytorchs(n_ctx, n_head, size):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * size)
 
 
-def test_in_float32_it_is_as_precise_and_in_bfloat16_close():
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_in_float32_it_is_as_precise_and_in_bfloat16_close(dtype, near):
+    if dtype == torch.float32 and not processor._onednn_keeps_float32():
+        pytest.skip("oneDNN rounds to bfloat16 on this processor")
     drawn, away = problem(4, 200, 64)
     expected = pytorchs(drawn, 2)
     (gradient,) = torch.autograd.grad(expected, drawn, away)
-    for dtype, near in ((torch.float32, 1e-6), (torch.bfloat16, 0.02)):
-        rounded = drawn.detach().to(dtype).requires_grad_()
-        ours = causal_attention(rounded, 2)
-        (found,) = torch.autograd.grad(ours, rounded, away.to(dtype))
-        assert ours.dtype == found.dtype == dtype
-        assert (ours - expected).norm() < near * expected.norm()
-        assert (found - gradient).norm() < near * gradient.norm()
+    rounded = drawn.detach().to(dtype).requires_grad_()
+    ours = causal_attention(rounded, 2)
+    (found,) = torch.autograd.grad(ours, rounded, away.to(dtype))
+    assert ours.dtype == found.dtype == dtype
+    assert (ours - expected).norm() < near * expected.norm()
+    assert (found - gradient).norm() < near * gradient.norm()
 
 
 def test_pytorchs_kernel_is_taken_for_long_contexts_and_without_onednn(monkeypatch):

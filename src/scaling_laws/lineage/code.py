@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from functools import cache
 from pathlib import Path
 
 import grimp
 
+from scaling_laws.ledger import sha256
+
 PACKAGE = Path(__file__).parents[1]
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def closure(*modules: str) -> set[str]:

@@ -24,7 +24,7 @@ from rocrate.model.computationalworkflow import ComputationalWorkflow
 from rocrate.rocrate import ROCrate
 
 from scaling_laws.errors import InputError
-from scaling_laws.lineage.code import sha256
+from scaling_laws.ledger import sha256
 from scaling_laws.lineage.graph import Graph, Job
 from scaling_laws.lineage.manifest import FOLDER, File
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of

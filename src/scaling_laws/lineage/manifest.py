@@ -24,7 +24,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from scaling_laws import ledger
-from scaling_laws.lineage.code import code_of, commit, sha256
+from scaling_laws.ledger import sha256
+from scaling_laws.lineage.code import code_of, commit
 from scaling_laws.output import atomic
 
 FOLDER = "lineage"

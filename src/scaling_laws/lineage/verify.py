@@ -20,8 +20,8 @@ from scaling_laws.config import SECTIONS, Config, settings_of
 from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.figures import drawable
-from scaling_laws.ledger import files_below
-from scaling_laws.lineage.code import sha256, source_of
+from scaling_laws.ledger import files_below, sha256
+from scaling_laws.lineage.code import source_of
 from scaling_laws.lineage.forget import pages_of
 from scaling_laws.lineage.graph import Graph, Job
 from scaling_laws.lineage.manifest import FOLDER

@@ -89,13 +89,21 @@ class Journal:
         return [task for task in self.tasks.values() if task.state == state]
 
 
-def newest(folder: Path, results: Path) -> Journal | None:
-    """Return what the newest log in `folder/.snakemake` tells that names files in `results`."""
-    inside = f"{results.relative_to(folder)}/"
-    for path in sorted((folder / ".snakemake/log").glob("*.snakemake.log"), reverse=True):
-        text = path.read_text(errors="replace")
-        if inside in text:
-            return read(path, text)
+def newest(results: Path) -> tuple[Path, Journal] | None:
+    """Return where Snakemake last ran that names files in `results`, and what its log tells.
+
+    Looked at are the folder of the caller and those that `results`, an absolute path, lies in.
+    """
+    for folder in (Path.cwd(), *results.parents):
+        names = [str(results)]
+        if results.is_relative_to(folder):
+            names.append(str(results.relative_to(folder)))
+        named = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, names))})/")
+        logs = (folder / ".snakemake/log").glob("*.snakemake.log")
+        for path in sorted(logs, reverse=True):
+            text = path.read_text(errors="replace")
+            if named.search(text):
+                return folder, read(path, text)
     return None
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +24,7 @@ from scaling_laws.ledger import place
 from scaling_laws.report.journal import Journal, State, Task, newest
 from scaling_laws.report.times import duration
 from scaling_laws.studies import cost, grid
+from scaling_laws.tables import Kind, read_text_table
 from scaling_laws.training.cost import fit_times, work
 
 SHOWN = 10  # of many jobs alike
@@ -33,6 +33,7 @@ EVALUATION = 0.2  # of the time of a run, roughly
 SILENT = 600  # seconds after which an invocation on another machine is taken for dead
 STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
 COMMAND = re.compile("scaling-laws ")
+CURVE: Mapping[str, Kind] = {"step": "amount", "test_loss": "number", "seconds": "amount"}
 HOUR = re.compile(r"^\d\d:\d\d:\d\d ")
 SLURM_SAYS = "slurmstepd: error:"  # of time, memory and being cancelled, where the command cannot
 
@@ -45,8 +46,8 @@ class Progress(NamedTuple):
         trained: Whether its training has ended.
         evaluated: Whether its evaluation has ended, too.
         step: Updates made, at the last point of its curve.
-        test_loss: The loss there, in nats per token; None before the first.
-        seconds: Seconds of training until there; of a run that has ended, those of both jobs.
+        test_loss: The loss there, in nats per token; None before the first and after the end.
+        seconds: Seconds of training until there.
     """
 
     run: grid.Run
@@ -71,20 +72,21 @@ def status(results: Path) -> None:
         InputError: There are neither results nor a log of Snakemake.
     """
     results = place(results)
-    journal = newest(results.parent, results)
+    ran = newest(results)
     config = settings_of(results) if results.is_dir() else None
-    if journal is None and config is None:
+    if ran is None and config is None:
         raise InputError(
-            f"{results}: no results, and no log of Snakemake that names them in "
-            f"{results.parent / '.snakemake'}; expected the folder of a workflow that has begun"
+            f"{results}: no results, and no log of Snakemake here or above them that names them; "
+            "expected the folder of a workflow that has begun"
         )
     console = Console(highlight=False, soft_wrap=True)
     table = grid.runs(config) if config else {}
     runs = {name: progress_of(results, name, run) for name, run in table.items()}
-    if journal is None:
+    if ran is None:
         console.print(runs_in_short(runs))
         return
-    alive = not journal.ended and is_running(results.parent, journal)
+    folder, journal = ran
+    alive = not journal.ended and is_running(folder, journal)
     console.print(heading(journal, alive))
     done, wanted = journal.done().total(), sum(journal.wanted.values())
     console.print(f"{done} of {wanted} jobs are done.")
@@ -94,11 +96,11 @@ def status(results: Path) -> None:
         console.print()
         console.print(still_to_do(journal))
     if alive:
-        ask_slurm(journal)
+        ask_slurm(folder, journal)
         for title, state in STATES.items():
-            listed(console, title, described(journal.of_state(state), runs, results.parent))
+            listed(console, title, described(journal.of_state(state), runs, folder))
     failed = journal.of_state("failed")
-    listed(console, "Failed", (why(task, results.parent) for task in failed))
+    listed(console, "Failed", (why(task, folder) for task in failed))
     if alive and config:
         under_way = [task for task in journal.of_state("running") if _is_of_run(task, runs)]
         at_once = len(under_way) or cost.devices_of(config)
@@ -146,14 +148,18 @@ def progress_of(results: Path, name: str, run: grid.Run) -> Progress:
     """Return how far a run has come, by its files."""
     folder = results / "runs" / name
     facts = folder / "run.json"
-    if facts.is_file():
-        ended = json.loads(facts.read_text())
-        evaluated = (folder / "evaluation.parquet").is_file()
-        return Progress(run, True, evaluated, ended["steps"], ended["test_loss"], ended["seconds"])
     curve = folder / "checkpoints/curve.csv"
+    if facts.is_file():
+        evaluated = (folder / "evaluation.parquet").is_file()
+        try:
+            ended = json.loads(facts.read_text())
+            steps, seconds = int(ended["steps"]), float(ended["seconds"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{facts}: damaged; expected what a run writes when it ends") from None
+        return Progress(run, True, evaluated, steps, None, seconds)
     if not curve.is_file():
         return Progress(run, False, False, 0, None, 0.0)
-    last = pd.read_csv(curve).iloc[-1]
+    last = read_text_table(curve, CURVE).iloc[-1]
     return Progress(run, False, False, int(last.step), float(last.test_loss), float(last.seconds))
 
 
@@ -179,7 +185,7 @@ def is_running(folder: Path, journal: Journal) -> bool:
     return False
 
 
-def ask_slurm(journal: Journal) -> None:
+def ask_slurm(folder: Path, journal: Journal) -> None:
     """Note which of the jobs that Slurm has are running."""
     if not journal.of_state("queued") or shutil.which("squeue") is None:
         return
@@ -187,7 +193,7 @@ def ask_slurm(journal: Journal) -> None:
     said = subprocess.run(asked, capture_output=True, text=True, check=False)
     states = dict(line.split() for line in said.stdout.splitlines())
     for task in journal.of_state("queued"):
-        begun = task.progress is None or _since(task.progress, journal)
+        begun = task.progress is None or _since(folder / task.progress, journal)
         if states.get(str(task.scheduler)) == "RUNNING" and begun:
             task.state = "running"
 

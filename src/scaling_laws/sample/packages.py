@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_laws.errors import InputError
-from scaling_laws.ledger import reading, written
+from scaling_laws.ledger import reading, sha256, written
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 
@@ -154,7 +153,7 @@ def _whole(path: Path, pin: Pin) -> bool:
     """Tell whether the file of `pin` is at `path`; one with another hash is never used."""
     if not path.exists():
         return False
-    found = _sha256(path)
+    found = sha256(path)
     if found != pin.sha256:
         raise InputError(
             f"{path} is damaged: found sha256 {found}, expected {pin.sha256}; "
@@ -195,8 +194,3 @@ def _failure(pin: Pin, stderr: str) -> InputError:
         )
     reason = [line for line in stderr.splitlines() if line.startswith("ERROR")] or [stderr.strip()]
     return InputError(f"{pin.requirement}: pip could not download {pin.file}: {reason[-1]}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import sha256
 from scaling_laws.output import atomic
 from scaling_laws.progress import track
 from scaling_laws.tables import open_table, read_batches, stream_table
@@ -82,7 +83,7 @@ def encode(
         "tokens": offset,
         "documents": table.rows,
         "vocab_size": entries,
-        "tokenizer_sha256": tokenizer.sha256(tokenizer_file),
+        "tokenizer_sha256": sha256(tokenizer_file),
         "bytes": size,
         "sha256": digest.hexdigest(),
     }

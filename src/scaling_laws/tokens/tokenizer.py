@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,11 +99,6 @@ def load(path: Path, end_of_text: str = END_OF_TEXT) -> Tokenizer:
 def entries(bpe: Tokenizer) -> int:
     """Return how many numbers a model must know: the greatest token's and zero."""
     return int(max(bpe.get_vocab().values())) + 1
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a tokenizer file, by which token files name it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _texts(corpus: Path, limit: int | None) -> Iterator[list[str]]:

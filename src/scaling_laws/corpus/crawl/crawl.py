@@ -25,6 +25,7 @@ from scaling_laws.corpus.crawl.shard import Shard
 from scaling_laws.corpus.crawl.visits import Limits, Visitor
 from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import sha256
 from scaling_laws.sample.server import replay
 from scaling_laws.tables import open_table
 
@@ -108,7 +109,8 @@ def crawl(
     settings = {  # a crawl that was begun with others does not go on; patience may change
         "user_agent": agent,
         "proxy": proxy,
-        "site": _stamp(site),
+        # By content, so that a crawl goes on in a copy of the results, too.
+        "site": sha256(site) if site and site.exists() else None,
         "redirects": redirects,
         "maximum_bytes": maximum_bytes,
         "allowed_networks": allowed_networks or [],
@@ -216,10 +218,3 @@ def termination_as_interrupt() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stamp(path: Path | None) -> list[object] | None:
-    """Return what tells whether a file has been made anew."""
-    if path is None or not path.exists():
-        return None
-    return [str(path), path.stat().st_size, path.stat().st_mtime_ns]
