@@ -30,6 +30,19 @@ def snakemake(folder, *arguments, check=True):
     return output
 
 
+def scaling_laws(folder, *words, code=0):
+    """Give a command in a copy of the repository, on that copy's own code."""
+    done = subprocess.run(
+        ["scaling-laws", *map(str, words)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
 def planned_rules(folder, *arguments):
     """Return how many jobs of each rule a dry run plans."""
     output = snakemake(folder, *arguments, "--dry-run", "--quiet", "host")

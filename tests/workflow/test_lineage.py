@@ -15,20 +15,7 @@ import pandas as pd
 import pytest
 from tokenizers import Tokenizer
 
-from running import RESULTS, planned_rules, snakemake
-
-
-def scaling_laws(folder, *words, code=0):
-    """Give a command in a copy of the repository, on that copy's own code."""
-    done = subprocess.run(
-        ["scaling-laws", *map(str, words)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+from running import RESULTS, planned_rules, scaling_laws, snakemake
 
 
 def told(folder, *words):

@@ -3,26 +3,22 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 
 import pandas as pd
 import pytest
 
-from running import RESULTS, begin, snakemake
+from running import RESULTS, begin, scaling_laws, snakemake
 
 
-def status(folder, *, code):
-    """Return what it says, whose exit code must be the one expected."""
-    done = subprocess.run(
-        ["scaling-laws", "status", RESULTS],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+def begin_run(folder, run, target):
+    """Start the workflow, and return it once a run has the first point of its curve."""
+    process = begin(folder, "--", target)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints/curve.csv").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
 
 
 @pytest.fixture
@@ -35,20 +31,16 @@ def robbed(copy):
 
 def test_a_running_job_is_shown_with_its_curve_so_far(robbed):
     folder, run, target = robbed
-    process = begin(folder, "--", target)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints/curve.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    process = begin_run(folder, run, target)
     so_far = pd.read_csv(run / "checkpoints/curve.csv")
-    said = status(folder, code=0)
+    said = scaling_laws(folder, "status", RESULTS, code=0)
     assert "running\n0 of 2 jobs are done." in said
     assert "25 trained and evaluated, 0 trained, 1 begun, 0 to come" in said
     assert f"Train {run.name}: step " in said and "test loss" in said and "The runs end" in said
     assert process.wait() == 0
     whole = pd.read_parquet(run / "curve.parquet")
     pd.testing.assert_frame_equal(so_far, whole[: len(so_far)])
-    said = status(folder, code=0)
+    said = scaling_laws(folder, "status", RESULTS, code=0)
     assert "ended well\n2 of 2 jobs are done.\n26 runs: 26 trained and evaluated" in said
     assert "still to do" not in said and "Running" not in said
 
@@ -58,7 +50,7 @@ def test_a_failure_is_told_with_the_last_line_of_its_log(robbed):
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints/state.pt").write_text("not what a run can go on from")
     snakemake(folder, "--", target, check=False)
-    said = status(folder, code=1)
+    said = scaling_laws(folder, "status", RESULTS, code=1)
     assert "ended with failures\n0 of 2 jobs are done." in said
     assert f"Failed: 1\n  Train {run.name}: error: {RESULTS}/runs/{run.name}/checkpoints" in said
     assert "remove it, and the run begins anew" in said
@@ -67,19 +59,15 @@ def test_a_failure_is_told_with_the_last_line_of_its_log(robbed):
 
 def test_a_workflow_that_was_killed_is_not_said_to_run(robbed):
     folder, run, target = robbed
-    process = begin(folder, "--", target)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints/curve.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    process = begin_run(folder, run, target)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    said = status(folder, code=1)
+    said = scaling_laws(folder, "status", RESULTS, code=1)
     assert "did not come to its end" in said and "makes what is missing" in said
 
 
 def test_results_without_a_log_tell_of_their_runs(copy):
     shutil.rmtree(copy / ".snakemake")
-    assert "26 runs: 26 trained and evaluated" in status(copy, code=0)
+    assert "26 runs: 26 trained and evaluated" in scaling_laws(copy, "status", RESULTS, code=0)
     shutil.rmtree(copy / RESULTS)
-    assert status(copy, code=2) == ""
+    assert scaling_laws(copy, "status", RESULTS, code=2) == ""
