@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling_laws.errors import InputError
+from scaling_laws.ledger import sha256
 from scaling_laws.tokens import tokenizer
 from scaling_laws.tokens.encode import encode
 from scaling_laws.tokens.reader import Batches, TokenStream
@@ -63,7 +64,7 @@ def test_the_summary_says_what_the_file_holds(folder):
     assert facts["documents"] == 40
     assert facts["vocab_size"] == 300
     assert facts["dtype"] == "uint16"
-    assert facts["tokenizer_sha256"] == tokenizer.sha256(folder / "tokenizer.json")
+    assert facts["tokenizer_sha256"] == sha256(folder / "tokenizer.json")
     data = (folder / "train.bin").read_bytes()
     assert facts["sha256"] == hashlib.sha256(data).hexdigest()
     assert run_encode(folder)["decode(encode(document)) == document"] == "40 of 40 documents"

@@ -16,12 +16,23 @@ from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_stu
 from scaling_laws.lineage.code import closure, source_of
 from scaling_laws.studies import cost, grid
 from scaling_laws.text_files import WITH_ADDRESSES
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+
+
+class Known(dict):
+    """What there is by name; of other names a clear error."""
+
+    def __missing__(self, name):
+        raise WorkflowError(
+            f"no run {name} in this configuration; `scaling-laws plan` lists them"
+        )
+
 
 try:
     settings = configuration.validate(config)
     configuration.require_files(settings)
-    RUNS = grid.runs(settings)
+    RUNS = Known(grid.runs(settings))
     FORGOTTEN = Forgotten.read(settings.forgotten)
 except InputError as error:
     sys.exit(str(error))
@@ -70,7 +81,8 @@ wildcard_constraints:
     shard=r"\d+",
     part=r"\d+",
     corpus="|".join(["train", *EVALUATION_CORPORA]),
-    run="|".join(RUNS) or "none",
+    # Not the names themselves, which Snakemake would search again for each of thousands of runs.
+    run=r"[a-z]+-\d+x\d+-[0-9a-f]{8}",
     study="|".join(STUDIES) or "none",
     law="|".join(settings.fits.laws),
     figure="|".join(FIGURES),
