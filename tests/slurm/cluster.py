@@ -43,7 +43,7 @@ GresTypes=gpu
 MailProg=/bin/true
 ReturnToService=2
 KillWait=5
-MinJobAge=300
+MinJobAge=7200
 NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[17821-17822] CPUs=4 \
 RealMemory=16000 Gres=gpu:2 State=UNKNOWN
 PartitionName=one Nodes=n1 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO

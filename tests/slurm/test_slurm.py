@@ -72,7 +72,8 @@ def test_a_cluster_gives_the_results_of_one_machine(finished, slurm, tmp_path):
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     # All short runs are in a few jobs, which have the GPU, and all of the analysis in one.
     assert 40 > len(jobs) == said.count("has been submitted with SLURM jobid")
-    of_runs = [job for job in jobs if "gres/gpu=1" in job["Tres"]]
+    asked = slurm.command("squeue", "--states=all", "--noheader", "--format=%A %b").splitlines()
+    of_runs = [line for line in asked if line.endswith("gres:gpu:1")]
     trained = len(list((tmp_path / RESULTS / "runs").iterdir()))
     assert trained / 8 <= len(of_runs) < trained / 2
 
