@@ -381,11 +381,6 @@ class Training(Section):
     """GPUs of one run. With two or more each computes a part of every batch."""
     gpu_memory: Annotated[float, Field(gt=0)] = 80.0
     """Memory of one GPU in GB. Runs on several GPUs that need more of each spread their weights."""
-    gpu_slots: Count = 4
-    """Runs that may share one GPU. One that needs more of `gpu_memory` than its part takes several
-    slots. The profile has as many for each GPU of the machine."""
-    gpus_per_node: Count = 8
-    """GPUs of one machine. A run on more is started on several, by `srun` in a Slurm job."""
     compile: bool = False
     """Whether the blocks of a model are compiled: faster on GPUs, and a minute's wait at first."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
@@ -479,7 +474,7 @@ class Study(Section):
 
 
 class Hardware(Section):
-    """What the plan's hours and money are those of."""
+    """The machines: what the plan's hours and money are those of, and how runs share GPUs."""
 
     tflops: Annotated[float, Field(gt=0)] | None = None
     """Peak rate of one device in TFLOP/s, at the precision of training; absent where `scaling-laws
@@ -491,6 +486,11 @@ class Hardware(Section):
     machine that plans."""
     price: Annotated[float, Field(ge=0)] = 0.0
     """Price of one device for an hour, in any currency."""
+    gpu_slots: Count = 4
+    """Runs that may share one GPU. One that needs more of `training.gpu_memory` than its part takes
+    several slots. The profile has as many for each GPU of the machine."""
+    gpus_per_node: Count = 8
+    """GPUs of one machine. A run on more is started on several, by `srun` in a Slurm job."""
 
 
 class Evaluation(Section):

@@ -154,10 +154,10 @@ def test_a_run_on_two_machines_is_that_of_as_many_processes_on_one(copy, slurm):
     (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
     shutil.rmtree(path)
     # Two processes on each machine, as if there was a GPU for each; they compute on the processor.
-    pair = "training={gpus: 4, gpus_per_node: 2}"
+    pair = ("training={gpus: 4}", "hardware={gpus_per_node: 2}")
     target = f"{RESULTS}/runs/{path.name}/curve.parquet"
     train = {"gpu": 0, "gres": "gpu:2", "slurm_partition": "two"}
-    end(begin(copy, "--config", pair, "--", target, site={"set-resources": {"train": train}}))
+    end(begin(copy, "--config", *pair, "--", target, site={"set-resources": {"train": train}}))
     job = slurm.finished()[-1]
     assert (job["NodeCnt"], job["NodeList"], job["JobState"]) == ("2", "n[1-2]", "COMPLETED")
     on_two = pd.read_parquet(copy / target)

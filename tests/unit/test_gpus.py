@@ -69,8 +69,7 @@ def test_two_slots_of_one_gpu_are_never_held_twice(start, tmp_path):
 def test_who_needs_all_slots_is_alone(start, tmp_path):
     jobs = [start("0", "--slots-per-gpu", "2", "--slots", str(slots)) for slots in (1, 2, 1, 2, 1)]
     rows = seen(tmp_path, jobs)
-    longest = sorted(rows)
-    held = [(begin, end) for begin, end, _ in longest]
+    held = [(begin, end) for begin, end, _ in rows]
     alone = [
         one for one in held if not any(a < one[1] and one[0] < b for a, b in held if (a, b) != one)
     ]

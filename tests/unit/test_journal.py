@@ -63,7 +63,7 @@ def read(tmp_path, *parts):
 def test_jobs_of_a_group_are_queued_under_its_number(tmp_path):
     found = read(tmp_path, LOG)
     assert (found.command, found.host) == ("/bin/snakemake --profile profiles/slurm", "head")
-    assert found.wanted == {"train": 2, "fit": 1}
+    assert found.wanted == {"train": 2, "fit": 1, "all": 1}
     assert {number: (task.state, task.scheduler) for number, task in found.tasks.items()} == {
         "1": ("queued", "34"),
         "3": ("queued", "36"),
@@ -79,7 +79,7 @@ def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_pa
         f"{killed}\nWorkflowError:\nAt least one job did not complete.\n"
     )
     found = read(tmp_path, LOG, GROUP_FAILED, DONE, END)
-    assert (found.ended, found.failed, found.done()) == (True, True, {"fit": 1})
+    assert (found.ended, found.failed, found.done) == (True, True, {"fit": 1})
     (task,) = found.of_state("failed")
     said = why(task, tmp_path)
     assert said.startswith(f"Train small: small: steps: 3 of 9\n    {killed}\n    (")

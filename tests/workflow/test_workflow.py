@@ -176,6 +176,13 @@ def test_a_wrong_setting_stops_before_any_job(finished, settings, message):
     assert "Traceback" not in output and "rule " not in output
 
 
+def test_a_run_that_is_not_in_the_grid_is_named(finished):
+    output = snakemake(
+        finished, "-n", "--", f"{RESULTS}/runs/lstm-9x9-00000000/run.json", check=False
+    )
+    assert "no run lstm-9x9-00000000 in this configuration" in output
+
+
 def test_braces_in_a_users_text_are_no_wildcards(finished):
     agent = "crawl={user_agent: 'x {y} z'}"
     assert planned_rules(finished, "--config", agent)["crawl"] == 2

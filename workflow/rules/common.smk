@@ -276,7 +276,7 @@ def get_evaluation_gpus(wildcards):
 
 
 def get_evaluation_slots(wildcards):
-    return min(RUNS[wildcards.run].slots, settings.training.gpu_slots)
+    return min(RUNS[wildcards.run].slots, settings.hardware.gpu_slots)
 
 
 def get_evaluation_memory(wildcards, attempt):
@@ -292,7 +292,7 @@ def on_gpus(gpus, slots):
     """Return the start of a command that shall have GPUs with room for it, and see no others."""
     return (
         f"scaling-laws on-gpus --gpus {gpus} --slots {slots}"
-        f" --slots-per-gpu {settings.training.gpu_slots} -- "
+        f" --slots-per-gpu {settings.hardware.gpu_slots} -- "
     )
 
 
@@ -310,7 +310,7 @@ def get_processes(wildcards, resources):
     if not resources.gpu:
         return "scaling-laws"
     if run.gpus > 1:
-        return on_gpus(run.gpus, settings.training.gpu_slots) + (
+        return on_gpus(run.gpus, settings.hardware.gpu_slots) + (
             f"{torchrun} --standalone -- scaling-laws"
         )
     return on_gpus(1, run.slots) + "scaling-laws"
@@ -352,15 +352,7 @@ def get_plan_settings(wildcards):
     keys = {"tokenizer", "training", "studies"}
     if not wanted:  # the tables of a study shall not depend on prices
         keys |= {"hardware", "evaluation", "corpora"}
-    speed = {
-        "training": {
-            "threads",
-            "compile",
-            "checkpoint_minutes",
-            "gpu_slots",
-            "gpus_per_node",
-        }
-    }
+    speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
     relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
     if wanted:
         relevant["studies"] = {wanted: relevant["studies"][wanted]}

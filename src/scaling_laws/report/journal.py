@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-TARGETS = ("all", "corpus", "tokens", "runs", "fits", "figures")  # rules without a command
 State = Literal["running", "queued", "done", "failed"]
 
 TOTAL = re.compile(r"(\w+) +(\d+)$")
@@ -23,7 +22,7 @@ GROUP = re.compile(r"\[.*\] Group job (\w+) \(jobs")
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\w+) \(log: (.*)\)\.$")
 FINISHED = re.compile(r"Finished jobid: (\d+) \(Rule: (\w+)\)$")
 AGAIN = re.compile(r"Trying to restart job (\S+)\.$")
-ERROR = re.compile(r" *Error in rule (\w+):$")
+ERROR = re.compile(r" *Error in rule \w+:$")
 GROUP_ERROR = re.compile(r" *message: Error in group \w+$")
 FIELD = re.compile(r" *(jobid|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
@@ -39,7 +38,6 @@ class Task:
         what: What it does, in the words of its rule.
         state: Where it stands; `queued` where a scheduler has it.
         progress: The log that tells of its progress, if it is long.
-        rule: Its rule, once it has ended.
         scheduler: Its number in Slurm, if it has been submitted; that of its group.
         logs: Logs that tell why it failed, its own first.
     """
@@ -47,7 +45,6 @@ class Task:
     what: str
     state: State
     progress: Path | None
-    rule: str | None = None
     scheduler: str | None = None
     logs: Sequence[Path] = ()
 
@@ -61,7 +58,8 @@ class Journal:
         command: The command line, where Snakemake was not told to leave it out.
         host: The machine, likewise.
         wanted: Jobs that it set out to do, by rule, in order of the workflow.
-        tasks: Jobs that have begun, by number.
+        done: Jobs of these that are done, by rule.
+        tasks: Jobs that have begun, by number; without those that do nothing.
         ended: Whether it has come to its end, well or not.
         failed: Whether that end was a failure.
     """
@@ -70,6 +68,7 @@ class Journal:
     command: str | None = None
     host: str | None = None
     wanted: dict[str, int] = field(default_factory=dict)
+    done: Counter[str] = field(default_factory=Counter)
     tasks: dict[str, Task] = field(default_factory=dict)
     ended: bool = False
     failed: bool = False
@@ -78,11 +77,6 @@ class Journal:
     def began(self) -> datetime:
         """When it began, in local time; Snakemake names the log by it."""
         return datetime.strptime(self.path.name[:17], "%Y-%m-%dT%H%M%S")
-
-    def done(self) -> Counter[str]:
-        """Return how many jobs are done, by rule."""
-        ended = (task for task in self.tasks.values() if task.state == "done")
-        return Counter(task.rule for task in ended if task.rule)
 
     def of_state(self, state: State) -> list[Task]:
         """Return the jobs of a state, in the order in which they began."""
@@ -152,8 +146,9 @@ def read(path: Path, text: str) -> Journal:
                 if number in tasks:
                     tasks[number].state, tasks[number].scheduler = "queued", scheduler
         elif found := FINISHED.match(line):
+            journal.done[found[2]] += 1
             if found[1] in tasks:
-                tasks[found[1]].state, tasks[found[1]].rule = "done", found[2]
+                tasks[found[1]].state = "done"
         elif found := AGAIN.match(line):
             for number in scheduled.get(found[1], [found[1]]):
                 if number in tasks:
@@ -164,7 +159,7 @@ def read(path: Path, text: str) -> Journal:
             number, logs = _failure(lines)
             if number in tasks:
                 task = tasks[number]
-                task.state, task.rule = "failed", found[1]
+                task.state = "failed"
                 task.logs = [*logs, *(group_log if line.startswith(" ") else ())]
         elif line.startswith(LAST):
             journal.ended = True
@@ -180,7 +175,7 @@ def _wanted(lines: Iterator[str]) -> dict[str, int]:
         found = TOTAL.match(line)
         if found and found[1] == "total":
             break
-        if found and found[1] not in TARGETS:
+        if found:
             wanted[found[1]] = int(found[2])
     return wanted
 

@@ -29,7 +29,6 @@ from scaling_laws.training.cost import fit_times, work
 
 SHOWN = 10  # of many jobs alike
 ENOUGH = 4  # runs that have ended foretell the others
-EVALUATION = 0.2  # of the time of a run, roughly
 SILENT = 600  # seconds after which an invocation on another machine is taken for dead
 STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
 COMMAND = re.compile("scaling-laws ")
@@ -88,7 +87,7 @@ def status(results: Path) -> None:
     folder, journal = ran
     alive = not journal.ended and is_running(folder, journal)
     console.print(heading(journal, alive))
-    done, wanted = journal.done().total(), sum(journal.wanted.values())
+    done, wanted = journal.done.total(), sum(journal.wanted.values())
     console.print(f"{done} of {wanted} jobs are done.")
     if runs:
         console.print(runs_in_short(runs))
@@ -134,13 +133,12 @@ def heading(journal: Journal, alive: bool) -> str:
 
 def still_to_do(journal: Journal) -> Table:
     """Return a table of the rules with jobs that are not done: those done, and of how many."""
-    done = journal.done()
     table = Table(box=None, pad_edge=False)
     for title in ("still to do", "done", "of"):
         table.add_column(title, justify="left" if title == "still to do" else "right")
     for rule, count in journal.wanted.items():
-        if done[rule] < count:
-            table.add_row(rule, str(done[rule]), str(count))
+        if journal.done[rule] < count:
+            table.add_row(rule, str(journal.done[rule]), str(count))
     return table
 
 
@@ -256,6 +254,8 @@ def listed(console: Console, title: str, lines: Iterable[str]) -> None:
 def seconds_left(config: Config, runs: Mapping[str, Progress], at_once: int) -> float | None:
     """Return the seconds until all runs are trained and evaluated; None where nobody knows.
 
+    The evaluation of a run that is trained is a small part of it, and not counted.
+
     Where enough runs have ended, their times foretell the others', else the plan does.
 
     Args:
@@ -274,9 +274,6 @@ def seconds_left(config: Config, runs: Mapping[str, Progress], at_once: int) -> 
         seconds = cost.expected_seconds(run.run, config, times)
         if seconds is None:
             return None
-        if run.trained:
-            seconds *= 0 if run.evaluated else EVALUATION
-        elif run.step:
-            seconds *= 1 - run.step / run.run.spec.steps
-        jobs.append((seconds, 1))
+        if not run.trained:
+            jobs.append((seconds * (1 - run.step / run.run.spec.steps), 1))
     return cost.wall_seconds(jobs, max(at_once, 1))

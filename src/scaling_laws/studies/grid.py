@@ -99,15 +99,16 @@ def _run(config: Config, study: str, shape: Shape, training: Training, seed: int
     gpus = training.gpus
     spec.micro_batches_of(max(gpus, 1))
     sharded = gpus > 1 and not fits(spec, gpus, training.gpu_memory)
-    nodes = math.ceil(max(gpus, 1) / training.gpus_per_node)
+    hardware = config.hardware
+    nodes = math.ceil(max(gpus, 1) / hardware.gpus_per_node)
     if gpus % nodes:
         raise InputError(
-            f"training.gpus = {gpus}: on {nodes} machines of training.gpus_per_node = "
-            f"{training.gpus_per_node}; expected as many on each"
+            f"training.gpus = {gpus}: on {nodes} machines of hardware.gpus_per_node = "
+            f"{hardware.gpus_per_node}; expected as many on each"
         )
-    slots = gpus * training.gpu_slots
+    slots = gpus * hardware.gpu_slots
     if gpus == 1:
-        slots = slots_of(spec, training.gpu_memory, training.gpu_slots)
+        slots = slots_of(spec, training.gpu_memory, hardware.gpu_slots)
     return Run(spec, [study], gpus, sharded, slots, nodes)
 
 
