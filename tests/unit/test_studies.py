@@ -11,7 +11,7 @@ from snakemake.utils import update_config
 from scaling_laws.config import validate
 from scaling_laws.errors import InputError
 from scaling_laws.studies.collect import collect
-from scaling_laws.studies.grid import runs
+from scaling_laws.studies.grid import runs, runs_of
 from scaling_laws.studies.plan import plan
 from scaling_laws.training.memory import training_memory
 
@@ -315,17 +315,17 @@ def test_a_run_that_several_gpus_share_is_planned_for_their_memory(settings, tmp
         runs(validate(settings))
 
 
-def test_a_run_is_given_slots_of_one_gpu_or_whole_ones_on_as_many_machines_as_it_takes(settings):
+def test_a_run_has_slots_of_one_gpu_or_whole_gpus_of_some_machines(settings):
     settings["training"] |= {"batch_sequences": 32, "micro_batches": 1, "gpu_memory": 8}
     settings["hardware"] = {"gpu_slots": 4, "gpus_per_node": 8}
     shapes = [SHAPE | {"training": {"gpus": gpus}} for gpus in (0, 1, 8, 16)]
     for shape, slots, nodes in zip(shapes, (0, 2, 32, 64), (1, 1, 1, 2), strict=True):
         settings["studies"]["model_size"]["shapes"] = [shape]
-        (run,) = runs(validate(settings)).values()
+        (run,) = runs_of(validate(settings), "model_size")
         assert (run.slots, run.nodes) == (slots, nodes)
     settings["hardware"]["gpus_per_node"] = 3
-    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"training": {"gpus": 4}}]
-    with pytest.raises(InputError, match="on 2 machines of hardware.gpus_per_node = 3"):
+    settings["studies"]["model_size"]["shapes"] = [SHAPE | {"training": {"gpus": 8}}]
+    with pytest.raises(InputError, match=r"on 3 machines of hardware\.gpus_per_node = 3"):
         runs(validate(settings))
 
 
