@@ -266,6 +266,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        Path("Snakefile").touch()
         write_warc(Path("pages.warc.gz"), PAGES)
         make()
     return folder
@@ -307,7 +308,7 @@ def test_a_domain_is_listed_with_what_redirects_there_and_is_gone_when_rebuilt(m
         "results/links/0.parquet", "results/crawl/0.warc.gz", "results/corpus/train.parquet"
     }  # fmt: skip
     again = told(capsys, "--domain", "gone.example")
-    assert again == found | {"added": []}
+    assert again == found | {"added": [], "covered_by": "gone.example"}
     assert Path("forgotten.txt").read_text() == "gone.example\nhttp://short.example/x\n"
 
     assert {text_of(3), text_of(4)} <= texts()
@@ -338,7 +339,7 @@ def test_a_page_is_listed_alone_and_the_list_keeps_what_it_has(made, capsys):
     )
     capsys.readouterr()
     run("forget", "--url", "http://x.other.example/", "--list", "forgotten.txt")
-    assert "is in forgotten.txt already" in capsys.readouterr().out  # its domain is
+    assert "is in forgotten.txt already, by other.example" in capsys.readouterr().out
 
 
 def test_the_report_is_said_in_lines(made, capsys):
@@ -416,6 +417,7 @@ def test_a_spelling_without_the_host_is_found(made, capsys):
         ([], "expected one of --url and --domain"),
         (["--url", "http://a.example/", "--domain", "a.example"], "expected one of"),
         (["--domain", "co.uk"], "--domain: found 'co.uk'"),
+        (["--domain", "https://a.example"], "expected a domain; --url leaves out a page"),
         (["--url", "a.example"], "--url: found 'a.example', expected a URL"),
         (["--domain", "a.example", "nowhere"], "nowhere: no such folder"),
     ],
@@ -436,11 +438,65 @@ def test_pages_that_a_list_edited_by_hand_has_left_are_found(made, capsys):
     assert kinds(capsys)["forgotten"] == [
         {
             "path": "results/crawl/0.parquet",
-            "reason": "2 pages, such as http://a.example/1; `scaling-laws forget` and `snakemake`",
+            "reason": "2 pages, such as http://a.example/1; `snakemake` makes it anew",
         }
     ]
     Path("results/crawl/0.parquet").write_bytes(b"PAR1 and no more")
     assert "changed" in kinds(capsys)
+
+
+def test_what_was_left_out_and_is_no_longer_listed_is_found(made, capsys):
+    (made / "config.yaml").write_text("links: {shards: 1}\n")
+    run("forget", "--domain", "gone.example")
+    make()
+    settings = {row["reason"] for row in kinds(capsys)["config"]}
+    Path("forgotten.txt").write_text("http://short.example/x\n")
+    found = kinds(capsys)["config"]
+    lacking = "without gone.example, which forgotten.txt does not name"
+    assert [row["path"] for row in found if row["reason"] not in settings] == [
+        "results/links/0.parquet",
+        "results/links/0.rejected.parquet",
+    ]
+    assert {row["reason"] for row in found} == {*settings, lacking}
+    Path("forgotten.txt").unlink()
+    lacking = "without gone.example and 1 other, which forgotten.txt does not name"
+    assert {row["reason"] for row in kinds(capsys)["config"]} == {*settings, lacking}
+
+
+def test_without_a_workflow_near_the_list_has_to_be_named(made, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run("forget", "--domain", "gone.example", "project/results")
+    assert "added to project/forgotten.txt" in capsys.readouterr().out
+    shutil.move("project/results", "moved")
+    run("forget", "--domain", "gone.example", "moved", code=2)
+    assert "name that by --list" in capsys.readouterr().err
+    run("forget", "--domain", "gone.example", "moved", "--list", "mine.txt")
+    assert [path.name for path in tmp_path.glob("*.txt")] == ["mine.txt"]
+
+
+def test_what_a_lost_manifest_may_hide_is_said(made, capsys):
+    whole = told(capsys, "--domain", "gone.example")
+    assert whole["not_whole"] is None
+    manifest = made / "documents/lineage/0.json"
+    content = manifest.read_text()
+    manifest.write_text(content[:100])
+    found = told(capsys, "--domain", "gone.example")
+    assert "1 manifest cannot be read" in found["not_whole"]
+    assert "made 2 files (results/documents/0.parquet)" in found["not_whole"]
+    manifest.unlink()
+    assert "made 2 files" in told(capsys, "--domain", "gone.example")["not_whole"]
+    run("trace", "results/links/0.parquet", "--forward")
+    assert "made 2 files" in capsys.readouterr().out
+    run("trace", "results/corpus/train.parquet")
+    assert "made 1 file (results/documents/0.parquet)" in capsys.readouterr().out
+
+
+def test_a_page_is_known_by_where_its_redirects_ended(made, capsys):
+    run("trace", "--url", "http://gone.example/4")
+    said = capsys.readouterr().out
+    assert said.startswith("http://short.example/x ")
+    assert "it led to http://gone.example/4, which no submission named" in said
+    assert "by redirects to http://gone.example/4" in said
 
 
 def kinds(capsys):

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import planted_manifests
 import pytest
 import synthetic_runs
 from shell import run
@@ -96,12 +97,14 @@ def test_modules_of_a_stage_are_what_importing_it_runs():
 def test_a_figure_is_traced_to_its_sources(project, capsys):
     run("trace", "results/figures/held_out.svg")
     told = capsys.readouterr().out
-    assert told.index("figure held_out") < told.index("held-out") < told.index("source")
-    assert "results/tables/model_size/runs.parquet" in told
+    # The table that nothing tells of lies where results do, so that it may hide a job.
+    order = [told.index(text) for text in ("figure held_out", "held-out", "of unknown make")]
+    assert order == sorted(order)
+    assert "no manifest says what made 1 file (results/tables/model_size/runs.parquet)" in told
     run("trace", "results/figures/held_out.svg", "--as-json")
     answer = json.loads(capsys.readouterr().out)
     assert [job["command"] for job in answer["jobs"]] == ["figure", "held-out"]
-    assert "results/tables/model_size/runs.parquet" in answer["sources"]
+    assert answer["sources"] == {} and "runs.parquet" in answer["not_whole"]
 
 
 def test_a_constant_of_a_fit_is_traced(project, capsys):
@@ -204,9 +207,82 @@ def test_a_lost_or_damaged_manifest_is_not_passed_over(project, capsys):
         manifest.write_text(content)
         assert ("damaged", str(manifest)) in findings(capsys, 1)
     run("trace", "results/figures/held_out.svg")
-    assert "1 manifests cannot be read" in capsys.readouterr().out
+    assert "1 manifest cannot be read" in capsys.readouterr().out
+    run("trace", "results/tables/held_out.csv", code=2)
+    assert "1 manifest cannot be read" in capsys.readouterr().err
+    Path("Snakefile").write_text("rule all:\n    input: []\n")
+    run("crate", code=2)
+    assert f"{manifest}: a manifest that cannot be read" in capsys.readouterr().err
+    manifest.unlink()
+    run("trace", "results/figures/held_out.svg")
+    assert "no manifest says what made 1 file" in capsys.readouterr().out
     Path("results/tables/held_out.csv").unlink()
     assert ("missing", "results/tables/held_out.csv") in findings(capsys, 1)
+
+
+def test_what_lies_beside_manifests_is_looked_through(project, capsys):
+    manifest = Path("results/fits/lineage/L_N.json")
+    copy = manifest.with_name("L.json")  # of two that ended in one second the last name counts
+    shutil.copy(manifest, copy)
+    note = manifest.with_name("note.txt")
+    note.write_text("mine")
+    assert findings(capsys, 1) == STUDY | {("unknown", str(copy)), ("unknown", str(note))}
+    copy.unlink()
+    note.unlink()
+    Path("results/config.yaml").write_text("links: 3\n")
+    assert ("config", "results/config.yaml") in findings(capsys, 1)
+
+
+def test_an_edited_fit_is_not_passed_over(project, capsys):
+    fit = Path("results/fits/L_N.json")
+    run("trace", fit)
+    assert "Not what that job wrote" not in capsys.readouterr().out
+    fit.write_text(fit.read_text().replace('"law": "L_N"', '"law": "L_M"'))
+    run("trace", f"{fit}:alpha_N")
+    assert f"Not what that job wrote: {fit} (SHA-256 " in capsys.readouterr().out
+    run("trace", "results/fits", "--as-json")
+    assert list(json.loads(capsys.readouterr().out)["changed"]) == [str(fit)]
+
+
+def test_jobs_of_a_rule_are_dated_from_the_first_to_the_last(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = planted_manifests.plant(Path("results"), 3)
+    for number, (day, minute) in enumerate([(3, 59), (1, 10), (2, 30)]):
+        path = results / f"runs/run-{number:04}/lineage/train.json"
+        ended = f"2026-01-0{day}T00:{minute}:30+00:00"
+        path.write_text(json.dumps(read(path) | {"ended": ended}))
+    for name in ("tables/runs.parquet", "tokens/train.bin"):
+        (results / name).parent.mkdir(exist_ok=True)
+        (results / name).touch()
+    for words in (["results/tables/runs.parquet"], ["results/tokens/train.bin", "--forward"]):
+        run("trace", *words)
+        assert "2026-01-01 00:10 to 2026-01-03 00:59, code" in capsys.readouterr().out
+    run("trace", "results/tokens/train.bin")
+    assert ", 2026-01-01 00:00, code ccccccc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trace", "--url", "http://a.example/", "--forward"], "--forward: expected a path"),
+        (["verify", "--configfile", "x.yaml"], "--configfile: expected --explain with it"),
+        (["verify", "--explain", "x", "--configfile", "no.yaml"], "no.yaml: no such file"),
+        (["crate", "--workflow", "README.md"], "README.md: found no rule"),
+        (["trace", "README.md", "--results", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(project, capsys, words, said):
+    Path("README.md").write_text("A rule of thumb: read this.\n")
+    run(*words, code=2)
+    assert said in capsys.readouterr().err
+
+
+def test_a_source_is_looked_for_in_the_results_that_are_here(project, capsys, tmp_path):
+    table = Path("mine.parquet")
+    shutil.copy("results/tables/model_size/runs.parquet", table)
+    shutil.copy("results/tables/model_size/curves.parquet", "curves.parquet")
+    run("trace", table, "--forward", code=2)
+    assert "mine.parquet: no job has read it" in capsys.readouterr().err
 
 
 def test_a_constant_without_an_end_is_traced(project, capsys):

@@ -151,6 +151,40 @@ def get_forgotten_in_corpus(wildcards):
     return FORGOTTEN.entries if addressed else []
 
 
+def get_forgotten_file(wildcards):
+    """Return the list of what is to be forgotten, if any of it concerns a shard."""
+    shard, shards = int(wildcards.shard), len(SHARDS)
+    return unheeded(
+        f"{RESULTS}/links/shards/lineage/{shard}.json",
+        lambda forgotten: forgotten.of_shard(shard, shards),
+    )
+
+
+def get_forgotten_file_of_corpus(wildcards):
+    """Return the list of what is to be forgotten, if any of it concerns a corpus."""
+    if not get_forgotten_in_corpus(wildcards):
+        return []
+    manifest = f"{RESULTS}/corpora/lineage/{wildcards.corpus}.json"
+    return unheeded(manifest, lambda forgotten: forgotten.entries)
+
+
+def unheeded(manifest, concerned):
+    """Return the list of what is to be forgotten, where an entry concerns the job of a manifest.
+
+    To Snakemake it is new only where the job has left out others than are listed. The parameters
+    tell as much, but not without Snakemake's records, as in results that were copied elsewhere.
+    """
+    if not concerned(FORGOTTEN):
+        return []
+    path = str(settings.forgotten)
+    try:
+        statistics = json.loads(Path(manifest).read_bytes())["statistics"]
+        then = Forgotten(statistics.get("forgotten", []))
+    except (OSError, ValueError, LookupError):
+        return path
+    return ancient(path) if concerned(then) == concerned(FORGOTTEN) else path
+
+
 # The commands are given the whole list, for redirects lead anywhere. Snakemake records no parameter
 # that takes the threads, and so not the name of the list, which changes nothing.
 def get_forgotten_list(wildcards, threads):

@@ -38,6 +38,7 @@ rule merge_links:
     input:
         code=sources("corpus.links.links"),
         submissions=expand("<results>/links/dumps/{dump}.parquet", dump=DUMPS),
+        forgotten=get_forgotten_file,
     output:
         links="<results>/links/shards/{shard}.parquet",
         rejected="<results>/links/shards/{shard}.rejected.parquet",
@@ -355,6 +356,7 @@ rule evaluation_corpus:
         code=sources("corpus.text.sources"),
         source=get_source,
         train="<results>/corpus/train.parquet",
+        forgotten=get_forgotten_file_of_corpus,
     output:
         documents="<results>/corpora/{corpus}.parquet",
         rejected="<results>/corpora/{corpus}.rejected.parquet",

@@ -92,7 +92,14 @@ class Forgotten:
 
     def covers(self, entry: str) -> bool:
         """Tell whether all pages of an entry are left out already."""
-        return self._names(entry) if _is_url(entry) else self._has_host(entry)
+        return self.covering(entry) is not None
+
+    def covering(self, entry: str) -> str | None:
+        """Return the entry that leaves out all pages of another, or that one itself."""
+        if entry in self._pages:
+            return entry
+        domains = _with_parents(hostname(entry) if _is_url(entry) else entry)
+        return next((domain for domain in domains if domain in self._domains), None)
 
     def of_shard(self, shard: int, shards: int) -> list[str]:
         """Return the entries whose pages are in one of the shards that links are divided into."""
@@ -102,8 +109,7 @@ class Forgotten:
         return canonical_url in self._pages or self._has_host(hostname(canonical_url))
 
     def _names_host(self, host: str) -> bool:
-        labels = host.split(".")
-        return any(".".join(labels[first:]) in self._domains for first in range(len(labels)))
+        return any(domain in self._domains for domain in _with_parents(host))
 
 
 def page_entry(url: str) -> str:
@@ -140,6 +146,12 @@ def domain_entry(domain: str) -> str:
             f"example.{host}"
         )
     return host
+
+
+def _with_parents(host: str) -> list[str]:
+    """Return a host and the domains that it lies in: a.b.c, b.c, c."""
+    labels = host.split(".")
+    return [".".join(labels[first:]) for first in range(len(labels))]
 
 
 def _is_url(entry: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
+import re
 import shutil
 import tomllib
 from collections import defaultdict
@@ -25,13 +26,11 @@ from rocrate.rocrate import ROCrate
 
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import sha256
-from scaling_laws.lineage.graph import Graph, Job
-from scaling_laws.lineage.manifest import FOLDER, File
+from scaling_laws.lineage.graph import METADATA, WORKFLOW, Graph, Job, counted
+from scaling_laws.lineage.manifest import File
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
 
-METADATA = "ro-crate-metadata.json"
-WORKFLOW = f"{FOLDER}/workflow"
 # What lies beside the Snakefile and goes into the crate with it.
 COPIED = ("LICENSE", "config.yaml", "envs", "pyproject.toml", "src/scaling_laws", "workflow")
 PROFILES = {
@@ -60,12 +59,45 @@ def crate(results: Path = Path("results"), *, workflow: Path = Path("Snakefile")
         InputError: When there are no manifests or no Snakefile, or a file is not as it was written.
     """
     graph = Graph(results)
-    if not workflow.is_file():
-        raise InputError(f"--workflow {workflow}: no such file; expected the Snakefile of these")
+    for path, reason in graph.damaged.items():
+        raise InputError(
+            f"{graph.shown(path)}: a manifest that cannot be read ({reason}), so that the crate "
+            "would lack what it tells; see `verify`"
+        )
+    _check_workflow(workflow)
     _copy(workflow, graph.results / WORKFLOW)
     content = Crate(graph, workflow.name).content()
-    with atomic(graph.results / METADATA) as partial:
+    metadata = graph.results / METADATA
+    with atomic(metadata) as partial:
         partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    files = sum(entity["@type"] == "File" for entity in content["@graph"])
+    print(f"{graph.shown(metadata)}: {counted(len(graph.jobs), 'job')}, {counted(files, 'file')}")
+    if graph.strays:
+        first = graph.shown(graph.strays[0])
+        print(
+            f"Not described, as no manifest says what made them: {first} and the like, "
+            f"{counted(len(graph.strays), 'file')}; see `verify`"
+        )
+
+
+def _check_workflow(path: Path) -> None:
+    """Check that a file is a Snakefile, as far as its words show.
+
+    Raises:
+        InputError: It is missing or has no rule and takes none from elsewhere.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text in UTF-8"
+        raise InputError(
+            f"--workflow {path}: {reason}; expected the Snakefile that made these results"
+        ) from None
+    if not re.search(r"^(rule|checkpoint|module|include)\b.*:", text, re.MULTILINE):
+        raise InputError(
+            f"--workflow {path}: found no rule, include or module, expected the Snakefile that "
+            "made these results"
+        )
 
 
 def _copy(workflow: Path, folder: Path) -> None:
@@ -146,17 +178,11 @@ class Crate:
                 sha256=file.sha256,
                 contentSize=str(file.bytes),
             )
-        self._check(path, file)
+        if fault := file.fault(path):
+            raise InputError(
+                f"{self._graph.shown(path)}: {fault} by the manifest of its job; see `verify`"
+            )
         return self._add(path, file.sha256, file.bytes)
-
-    def _check(self, path: Path, file: File) -> None:
-        shown = self._graph.shown(path)
-        if not path.is_file():
-            raise InputError(f"{shown}: no such file, though a manifest names it; see `verify`")
-        status = path.stat()
-        as_written = (status.st_size, status.st_mtime_ns) == (file.bytes, file.modified)
-        if not as_written and sha256(path) != file.sha256:
-            raise InputError(f"{shown}: another content than its manifest names; see `verify`")
 
     def _add(self, path: Path, hashed: str, size: int, **properties: Any) -> Entity:
         """Add a file that lies in the crate."""

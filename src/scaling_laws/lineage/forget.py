@@ -5,31 +5,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 
 from scaling_laws.config import Config, settings_of
 from scaling_laws.corpus.forgotten import OUTCOME, Forgotten, domain_entry, host_of, page_entry
-from scaling_laws.corpus.links.urls import registered_domain, shard_of
+from scaling_laws.corpus.links.urls import shard_of
 from scaling_laws.errors import InputError
-from scaling_laws.lineage.graph import Graph, Job
-from scaling_laws.lineage.manifest import FOLDER
+from scaling_laws.ledger import place
+from scaling_laws.lineage.graph import PAGE, Graph, Job, counted
+from scaling_laws.lineage.rows import pages, rows, rows_with, search, tables
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
-from scaling_laws.tables import open_table, read_batches
 from scaling_laws.text_files import WITH_ADDRESSES
 
 SHOWN = 10  # of many addresses
-PAGE = Path(FOLDER, "index.html")
 
 
 def forget(
@@ -62,25 +58,35 @@ def forget(
     """
     if (url is None) == (domain is None):
         raise InputError("forget: expected one of --url and --domain")
+    if "://" in (domain or ""):
+        raise InputError(f"--domain: found {domain!r}, expected a domain; --url leaves out a page")
     try:
         entry = page_entry(url) if url is not None else domain_entry(domain or "")
     except ValueError as error:
         raise InputError(f"--{'domain' if url is None else 'url'}: {error}") from None
     graph = Graph(results)
     config = settings_of(graph.results)
-    listed = list or (config or Config()).forgotten
-    answer = {"entry": entry, "list": str(listed)} | traces(graph, entry)
+    listed = list or list_of(graph, config or Config())
+    if listed is None:
+        raise InputError(
+            f"{results}: no Snakefile here or above it, whose list of what is to be forgotten this "
+            "would go to; name that by --list"
+        )
+    before = Forgotten.read(listed)
+    answer = {"entry": entry, "list": graph.shown(place(listed))} | traces(graph, entry)
+    answer["covered_by"] = before.covering(entry)
     wanted = dict.fromkeys([entry, *(page_entry(row["url"]) for row in answer["redirects"])])
     shards = config.links.shards if config else None
     answer["rebuild"] = _files(graph, rebuilt(graph, wanted, shards))
     # Text that is still to go would stay if somebody then called all files good.
-    others = [each for each in Forgotten.read(listed).entries if each not in wanted]
+    others = [each for each in before.entries if each not in wanted]
     answer["pending"] = bool(rebuilt(graph, others, shards))
     answer["not_looked_for"] = [
         job.subject
         for job in _corpora(graph)
         if job.made.parameters["format"] not in WITH_ADDRESSES
     ]
+    answer["not_whole"] = graph.gap(graph.hiding)
     answer["added"] = append(listed, wanted)
     if as_json:
         print(json.dumps(answer, indent=2))
@@ -88,6 +94,21 @@ def forget(
     console = Console(highlight=False, soft_wrap=True)
     for line in tell(answer, graph.shown(graph.results)):
         console.print(line)
+
+
+def list_of(graph: Graph, config: Config) -> Path | None:
+    """Return the list that the workflow of some results reads; None where no Snakefile tells.
+
+    Args:
+        graph: The results.
+        config: Their configuration.
+    """
+    if config.forgotten.is_absolute():
+        return config.forgotten
+    for folder in (Path(), *graph.results.parents):
+        if (folder / "Snakefile").is_file():
+            return folder / config.forgotten
+    return None
 
 
 def append(path: Path, entries: Iterable[str]) -> list[str]:
@@ -143,8 +164,8 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         InputError: A table is missing or damaged.
     """
     source = Forgotten([entry])
-    links = [*_pages(graph, "merge-links", ("url", "canonical_url"), source)]
-    fetched = [*_pages(graph, "crawl", ("url_id", "url", "final_url", "outcome"), source)]
+    links = [*pages(graph, "merge-links", ("url", "canonical_url"), source)]
+    fetched = [*pages(graph, "crawl", ("url_id", "url", "final_url", "outcome"), source)]
     names = {row["url_id"] for _, row in fetched if row["outcome"] == "ok"}
     # By link and by address, and in the splits as well: a rebuild may have been interrupted.
     columns = ("url_id", "url", "doc_id")
@@ -152,13 +173,13 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         row["doc_id"]: row["url"]
         for command in ("extract", "split")
         for row in (
-            *_named(graph, command, columns, names),
-            *(row for _, row in _pages(graph, command, columns, source)),
+            *rows_with(graph, command, "url_id", names, columns),
+            *(row for _, row in pages(graph, command, columns, source)),
         )
     }
     parts = _parts(graph, documents)
-    encoded = _named(graph, "encode", ("doc_id", "tokens"), documents)
-    elsewhere = [*_pages(graph, "corpus", ("url", "doc_id", "text"), source)]
+    encoded = rows_with(graph, "encode", "doc_id", documents, ("doc_id", "tokens"))
+    elsewhere = [*pages(graph, "corpus", ("url", "doc_id", "text"), source)]
     return {
         "links": len(links),
         "outcomes": dict(Counter(row["outcome"] for _, row in fetched).most_common()),
@@ -190,10 +211,10 @@ def pages_of(graph: Graph, source: Forgotten) -> Iterator[tuple[Path, str]]:
     Raises:
         InputError: A table is missing or damaged.
     """
-    for path, row in _pages(graph, "crawl", ("url", "final_url", "outcome"), source):
+    for path, row in pages(graph, "crawl", ("url", "final_url", "outcome"), source):
         if row["outcome"] == "ok":
             yield path, row["final_url"]
-    for path, row in _pages(graph, "corpus", ("url", "text"), source):
+    for path, row in pages(graph, "corpus", ("url", "text"), source):
         yield path, row["url"]
 
 
@@ -217,13 +238,14 @@ def rebuilt(graph: Graph, entries: Iterable[str], shards: int | None) -> list[Jo
         own = [job for job in merges if job.made.parameters["shard"] == shard]
         own += [job for job in graph.after(own) if job.made.command == "crawl"]
         concerned += [*own, *pages]
-        roots += [
-            job
-            for job in (*own, *pages)
-            if not Forgotten(job.made.statistics.get(OUTCOME, ())).covers(entry)
-        ]
+        roots += [job for job in (*own, *pages) if not left_out(job).covers(entry)]
     roots += [job for job in graph.downstream(concerned) if graph.outdated(job)]
     return graph.downstream(roots)
+
+
+def left_out(job: Job) -> Forgotten:
+    """Return what a job was told to leave out."""
+    return Forgotten(job.made.statistics.get(OUTCOME, ()))
 
 
 def _corpora(graph: Graph) -> list[Job]:
@@ -233,10 +255,10 @@ def _corpora(graph: Graph) -> list[Job]:
 def _parts(graph: Graph, documents: Iterable[str]) -> dict[str, str]:
     """Return for each document its split, or why it has none."""
     parts = dict.fromkeys(documents, "left out")
-    for row in _named(graph, "clusters", ("doc_id", "kept_doc_id"), parts):
+    for row in rows_with(graph, "clusters", "doc_id", parts, ("doc_id", "kept_doc_id")):
         parts[row["doc_id"]] = "duplicate"
-    for path in _tables(graph, "split", ("doc_id", "text")):
-        for row in _rows(path, ("doc_id",), "doc_id", parts):
+    for path in tables(graph, "split", ("doc_id", "text")):
+        for row in search(path, "doc_id", parts, ("doc_id",)):
             parts[row["doc_id"]] = path.stem
     return parts
 
@@ -244,14 +266,14 @@ def _parts(graph: Graph, documents: Iterable[str]) -> dict[str, str]:
 def _copies(graph: Graph, documents: Container[str]) -> list[dict[str, Any]]:
     """Return the documents elsewhere that are exact or near duplicates of some."""
     found: dict[str, dict[str, Any]] = {}
-    pairs = [*_all(graph, "clusters", ("doc_id", "kept_doc_id", "kind", "jaccard"))]
+    pairs = [*rows(graph, "clusters", ("doc_id", "kept_doc_id", "kind", "jaccard"))]
     kept = {row["kept_doc_id"] for row in pairs if row["doc_id"] in documents}
     for row in pairs:
         # What was kept in favour of one of them, and what was dropped in favour of the same.
         if row["kept_doc_id"] in kept or row["kept_doc_id"] in documents:
             for name in (row["doc_id"], row["kept_doc_id"]):
                 found[name] = {"kind": row["kind"], "jaccard": row["jaccard"]}
-    for row in _all(graph, "split", ("doc_id", "test_doc_id", "jaccard")):
+    for row in rows(graph, "split", ("doc_id", "test_doc_id", "jaccard")):
         for one, other in (
             (row["doc_id"], row["test_doc_id"]),
             (row["test_doc_id"], row["doc_id"]),
@@ -261,7 +283,7 @@ def _copies(graph: Graph, documents: Container[str]) -> list[dict[str, Any]]:
     others = [name for name in found if name not in documents]
     return [
         {"doc_id": row["doc_id"], "url": row["url"]} | found[row["doc_id"]]
-        for row in _named(graph, "extract", ("doc_id", "url"), set(others))
+        for row in rows_with(graph, "extract", "doc_id", set(others), ("doc_id", "url"))
     ]
 
 
@@ -278,72 +300,14 @@ def _files(graph: Graph, jobs: Sequence[Job]) -> dict[str, list[str]]:
     return {name: paths for name, paths in files.items() if paths}
 
 
-def _pages(
-    graph: Graph, command: str, columns: Sequence[str], source: Forgotten
-) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the rows of the pages of a source in the tables of a command, each with its table."""
-    if not source:
-        return
-    # Few addresses have the registered domain in them, and only those are taken apart. The host is
-    # in fewer yet, but en.wikipedia.org is not in the spelling en.m.wikipedia.org.
-    domains = {registered_domain(host_of(entry)) for entry in source.entries}
-    pattern = "|".join(map(re.escape, sorted(domains)))
-    wanted = [name for name in columns if name != "text"]
-    addresses = [name for name in wanted if name.endswith("url")]
-    for path in _tables(graph, command, columns):
-        for batch in read_batches(path, wanted, nullable=wanted):
-            near = pa.array([False] * len(batch))
-            for name in addresses:
-                holds = pc.match_substring_regex(batch[name], pattern, ignore_case=True)
-                near = pc.or_(near, pc.fill_null(holds, False))
-            for row in batch.filter(near).to_pylist():
-                if any(row[name] in source for name in addresses if row[name]):
-                    yield path, row
-
-
-def _named(
-    graph: Graph, command: str, columns: Sequence[str], names: Iterable[str]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows in the tables of a command whose first column has one of some values."""
-    for path in _tables(graph, command, columns):
-        yield from _rows(path, columns, columns[0], names)
-
-
-def _all(graph: Graph, command: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for path in _tables(graph, command, columns):
-        for batch in read_batches(path, columns, nullable=columns):
-            yield from batch.to_pylist()
-
-
-def _rows(
-    path: Path, columns: Sequence[str], column: str, names: Iterable[str]
-) -> Iterator[dict[str, Any]]:
-    values = pa.array([*names], pa.string())
-    for batch in read_batches(path, columns):
-        yield from batch.filter(pc.is_in(batch[column], value_set=values)).to_pylist()
-
-
-def _tables(graph: Graph, command: str, columns: Sequence[str]) -> Iterator[Path]:
-    """Yield the tables that jobs of a command have written and that have some columns.
-
-    Raises:
-        InputError: One is missing or damaged.
-    """
-    for path, job in graph.maker.items():
-        if job.made.command == command and path.suffix == ".parquet":
-            with open_table(path) as table:
-                names = table.schema_arrow.names
-            if set(columns) <= set(names):
-                yield path
-
-
 def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
     """Yield what `traces` found as people read it."""
     entry, listed = escape(answer["entry"]), escape(answer["list"])
     if answer["added"]:
         yield f"[bold]{entry}[/] added to {listed}"
     else:
-        yield f"[bold]{entry}[/] is in {listed} already"
+        by = "" if answer["covered_by"] == entry else f", by {escape(answer['covered_by'])}"
+        yield f"[bold]{entry}[/] is in {listed} already{by}"
     known = answer["links"] or answer["outcomes"] or answer["documents"] or answer["corpora"]
     if known:
         yield from _tell_known(answer)
@@ -355,11 +319,13 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
     if answer["not_looked_for"]:
         names = escape(", ".join(answer["not_looked_for"]))
         yield f"Not looked for in {names}: their documents have no address"
+    if answer["not_whole"]:
+        yield f"[red]{escape(answer['not_whole'])}[/]"
     files = {rule: len(paths) for rule, paths in answer["rebuild"].items()}
     if not files:
         yield "Nothing has to be rebuilt"
         return
-    yield f"To be rebuilt by Snakemake, {sum(files.values()):,} files: {_counts(files)}"
+    yield f"To be rebuilt by Snakemake, {counted(sum(files.values()), 'file')}: {_counts(files)}"
     if not (known or answer["pending"]):
         yield (
             "It cannot know that the entry changes nothing. Where `snakemake -n` had nothing to do "

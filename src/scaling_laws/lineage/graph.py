@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from os.path import normpath
 from pathlib import Path
@@ -13,6 +13,13 @@ from pydantic import ValidationError
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import files_below, place
 from scaling_laws.lineage.manifest import FOLDER, STAGES, File, Manifest
+
+# What is made from manifests and has none, within the results.
+PAGE = Path(FOLDER, "index.html")
+METADATA = Path("ro-crate-metadata.json")
+WORKFLOW = Path(FOLDER, "workflow")
+# What Snakemake and an interrupted job leave among the results.
+UNTOLD = {"logs", "benchmarks", "checkpoints"}
 
 
 class Job:
@@ -90,8 +97,8 @@ class Graph:
                 self.damaged[path] = str(error.strerror)
             except ValidationError as error:
                 fault = error.errors()[0]
-                key = ".".join(map(str, fault["loc"])) or "it"
-                self.damaged[path] = f"{key}: {fault['msg']}"
+                key = ".".join(map(str, fault["loc"]))
+                self.damaged[path] = f"{key}: {fault['msg']}" if key else fault["msg"]
 
     @cached_property
     def maker(self) -> dict[Path, Job]:
@@ -158,34 +165,97 @@ class Graph:
             if path not in self.maker
         }
 
+    def unexplained(self, jobs: Iterable[Job]) -> list[Path]:
+        """Return the files among the results that some jobs read and no manifest says what made."""
+        return [path for path in self.sources(jobs) if path.is_relative_to(self.results)]
+
+    @cached_property
+    def strays(self) -> list[Path]:
+        """The files among the results that no job has written, but for those that none would name.
+
+        These are hidden files, what Snakemake and interrupted jobs leave, and what is made from the
+        manifests themselves.
+        """
+        return [
+            path
+            for path in sorted(files_below(self.results))
+            if path not in self.maker and not self._is_untold(path)
+        ]
+
+    @property
+    def hiding(self) -> list[Path]:
+        """The files that may hide a job: there or read by a job, and of unknown make."""
+        return sorted({*self.strays, *self.unexplained(self.jobs)})
+
+    def _is_untold(self, path: Path) -> bool:
+        here = path.relative_to(self.results)
+        return (
+            not UNTOLD.isdisjoint(here.parts)
+            or any(part.startswith(".") for part in here.parts)
+            or path.suffix == ".lock"
+            or _is_manifest(path)
+            or here in (PAGE, METADATA)
+            or here.is_relative_to(WORKFLOW)
+        )
+
     def shown(self, path: Path) -> str:
-        """Return a path as people read it: from the parent of the results folder, if it is near."""
-        home = self.results.parent
-        return str(path.relative_to(home)) if path.is_relative_to(home) else str(path)
+        """Return a path as people can use it here: from the working folder, if it is below that."""
+        here = Path.cwd()
+        return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+    def gap(self, unexplained: Sequence[Path]) -> str | None:
+        """Return in a sentence what keeps an answer from being whole, if anything does.
+
+        Args:
+            unexplained: Files that would have to have a manifest.
+        """
+        lacks = []
+        if self.damaged:
+            first = self.shown(next(iter(self.damaged)))
+            lacks.append(f"{counted(len(self.damaged), 'manifest')} cannot be read ({first})")
+        if unexplained:
+            first = self.shown(unexplained[0])
+            lacks.append(
+                f"no manifest says what made {counted(len(unexplained), 'file')} ({first})"
+            )
+        if not lacks:
+            return None
+        return f"This may not be all: {' and '.join(lacks)}. `scaling-laws verify` names each"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with what it counts: 1 file, 1,200 files."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def manifests_below(folder: Path) -> Iterator[Path]:
     """Yield the manifests in a folder and those below it, also in folders that are links."""
-    for path in files_below(folder):
-        if path.parent.name == FOLDER and path.suffix == ".json" and path.name[0] != ".":
-            yield path
+    return filter(_is_manifest, files_below(folder))
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.parent.name == FOLDER and path.suffix == ".json" and path.name[0] != "."
 
 
 def results_of(path: Path) -> Path:
     """Return the results folder that a path lies in, by the folders that the stages have in it.
+
+    What lies in none is taken for a source of `results` here, if that is there.
 
     Raises:
         InputError: It lies in none that has manifests.
     """
     here = place(path)
     within = [folder.parent for folder in (here, *here.parents) if folder.name in STAGES]
-    results = within[0] if within else here if here.is_dir() else here.parent
-    if not any(manifests_below(results)):
-        raise InputError(
-            f"{results}: no manifest ({FOLDER}/*.json) in it; the workflow leaves one a job, and "
-            "a command by hand with --lineage"
-        )
-    return results
+    nearest = within[0] if within else here if here.is_dir() else here.parent
+    for results in (nearest, place(Path("results"))):
+        if any(manifests_below(results)):
+            return results
+    raise InputError(
+        f"{path}: in no folder of results: no manifest ({FOLDER}/*.json) in {nearest}. The "
+        "workflow leaves one a job, and a command by hand with --lineage; --results names results "
+        "that are elsewhere"
+    )
 
 
 def _distinct(jobs: Iterable[Job]) -> list[Job]:

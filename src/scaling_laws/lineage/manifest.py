@@ -54,6 +54,25 @@ class File(BaseModel):
     sha256: str
     modified: int
 
+    def fault(self, path: Path, anew: bool = False) -> str | None:
+        """Return how the file at a path differs from this one, or nothing where it does not.
+
+        Args:
+            path: Where the file should be.
+            anew: Whether to hash it even where its size and time are as they were.
+        """
+        if not path.is_file():
+            return "no such file"
+        status = path.stat()
+        if status.st_size != self.bytes:
+            return f"{status.st_size} bytes, expected {self.bytes}"
+        if not anew and status.st_mtime_ns == self.modified:
+            return None
+        found = sha256(path)
+        if found == self.sha256:
+            return None
+        return f"SHA-256 {found[:12]}…, expected {self.sha256[:12]}…"
+
 
 class Host(BaseModel):
     """The class of machine a job ran on."""

@@ -88,7 +88,7 @@ class Page:
                 stages=[self._stage(stages[name], edges) for layer in layers for name in layer],
                 environments=list(self._environments.values()),
                 sources=[self._file(path, file) for path, file in sorted(sources.items())],
-                damaged={graph.shown(path): reason for path, reason in graph.damaged.items()},
+                damaged={self._name(path): reason for path, reason in graph.damaged.items()},
                 size=size_of,
                 duration=duration,
             )
@@ -158,11 +158,16 @@ class Page:
         """Return a file with a link to it, where it is still there."""
         link = self._link(path) if path.is_file() else None
         return {
-            "name": self._graph.shown(path),
+            "name": self._name(path),
             "link": link,
             "bytes": file.bytes,
             "sha256": file.sha256,
         }
+
+    def _name(self, path: Path) -> str:
+        """Return a path as it is wherever the results are: from the folder that they lie in."""
+        home = self._graph.results.parent
+        return str(path.relative_to(home) if path.is_relative_to(home) else path)
 
     def _link(self, path: Path) -> str:
         return quote(relpath(path, self._folder))

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.tree import Tree
 
+from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.corpus.links.urls import identity, normalise, url_id
 from scaling_laws.errors import InputError
-from scaling_laws.lineage.graph import Graph, Job
+from scaling_laws.lineage.graph import Graph, counted
+from scaling_laws.lineage.rows import Row, pages, rows_with, search, tables
 from scaling_laws.tokens.reader import Batches, TokenStream
 from scaling_laws.training.spec import RunSpec
 
 SPLITS = ("train", "test")
 
 
-def story(graph: Graph, url: str | None = None, document: str | None = None) -> dict[str, Any]:
+def story(graph: Graph, url: str | None = None, document: str | None = None) -> Row:
     """Return what is known of a page, by its address or by the document that came of it.
 
     Args:
@@ -31,38 +29,45 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
         document: A doc_id.
 
     Returns:
-        `url_id`, `url`; `submissions`, each with what became of it; `fetch`, the row of the crawl,
-        or None; `document`, with `doc_id` and `words`, or `rejected` and its reason, or None;
+        `url_id`, `url`; `asked_for`, an address that no submission named, but that the page led to
+        by redirects, or None; `submissions`, each with what became of it; `fetch`, the row of the
+        crawl, or None; `redirected_here`, other links that led there; `document`, with `doc_id` and
+        `words`, or `rejected` and its reason, or None;
         `duplicate`, the document kept in its favour, or None; `split`, or None; `tokens`, with
         file, offset and count, or None; `runs`, with how often each has read it; `ends`, one
-        sentence.
+        sentence; `not_whole`, what keeps it from being the whole story, or None.
 
     Raises:
         InputError: When nothing names the page, or there is no such document.
     """
     if document is not None:
-        rows = _rows(graph, "extract", "doc_id", document)
-        if not rows:
+        named = list(rows_with(graph, "extract", "doc_id", [document], ("doc_id", "url")))
+        if not named:
             raise InputError(f"--document {document}: no shard has it; expected a doc_id")
         # Equal texts are one document; the first of their pages stands for it.
-        url = rows[0]["url"]
+        url = named[0]["url"]
     assert url is not None
     try:
         page = identity(normalise(url))
     except ValueError as error:
         raise InputError(f"--url: {error}") from None
     key = url_id(page)
-    found: dict[str, Any] = {"url_id": key, "url": url}
-    found["submissions"] = list(_submissions(graph, url, page))
-    links = _rows(graph, "merge-links", "url_id", key)
+    found: Row = {"url_id": key, "url": url, "asked_for": None}
+    found["submissions"] = _submissions(graph, url, page)
+    links = list(rows_with(graph, "merge-links", "url_id", [key]))
     found["link"] = {"url": links[0]["url"], "score": links[0]["score"]} if links else None
-    fetch = _rows(graph, "crawl", "url_id", key)
+    fetch = list(rows_with(graph, "crawl", "url_id", [key]))
     found["fetch"] = fetch[0] if fetch else None
+    columns = ("url_id", "url", "final_url")
+    ended = [row for _, row in pages(graph, "crawl", columns, Forgotten([page]))]
+    found["redirected_here"] = [row["url"] for row in ended if row["url_id"] != key]
     if not found["submissions"] and not links and not fetch:
-        raise InputError(f"--url {url}: no submission of the dumps named it (page {page})")
+        if not found["redirected_here"]:
+            raise InputError(f"--url {url}: no submission of the dumps named it (page {page})")
+        return story(graph, found["redirected_here"][0]) | {"asked_for": url}
     found |= {"document": None, "rejected": None, "duplicate": None, "leak": None}
     found |= {"split": None, "tokens": None, "runs": []}
-    for row in _rows(graph, "extract", "url_id", key):
+    for row in rows_with(graph, "extract", "url_id", [key]):
         if "reason" in row:
             found["rejected"] = row["reason"]
         else:
@@ -71,46 +76,39 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
     if found["document"]:
         _follow(graph, found, key)
     found["ends"] = _ending(found)
+    found["not_whole"] = graph.gap(graph.unexplained(graph.jobs))
     return found
 
 
-def _submissions(graph: Graph, url: str, page: str) -> Iterator[dict[str, Any]]:
-    """Yield the submissions that named a page, with what each lacked to make it a link."""
+def _submissions(graph: Graph, url: str, page: str) -> list[Row]:
+    """Return the submissions that named a page, with what each lacked to make it a link."""
     named = {url, page}
-    for job in _jobs(graph, "links"):
-        for path in job.outputs:
-            if path.suffix != ".parquet":
-                continue
-            for row in _of_table(path, "canonical_url", page):
-                named.add(row["url"])
-                yield {
-                    "submission": row["submission"],
-                    "dump": job.subject,
-                    "url": row["url"],
-                    "score": row["score"],
-                    "subreddit": row["subreddit"],
-                    "rejected": None,
-                }
+    found = []
+    for path in tables(graph, "links", ("canonical_url", "score")):
+        for row in search(path, "canonical_url", [page]):
+            named.add(row["url"])
+            facts = {name: row[name] for name in ("submission", "url", "score", "subreddit")}
+            found.append(facts | {"dump": graph.maker[path].subject, "rejected": None})
+    taken = {row["submission"]: row for row in found}
     for command in ("links", "merge-links"):
-        for job in _jobs(graph, command):
-            for path in job.outputs:
-                if not path.name.endswith(".rejected.parquet"):
-                    continue
-                for row in _of_table(path, "url", *named):
-                    yield {
-                        "submission": row["submission"],
-                        "dump": job.subject if command == "links" else None,
-                        "url": row["url"],
-                        "rejected": row["reason"],
-                    }
+        for path in tables(graph, command, ("submission", "url", "reason")):
+            dump = graph.maker[path].subject if command == "links" else None
+            for row in search(path, "url", named):
+                # Merging rejects what a dump's own selection had taken.
+                if row["submission"] in taken and command == "merge-links":
+                    taken[row["submission"]]["rejected"] = row["reason"]
+                else:
+                    facts = {"submission": row["submission"], "url": row["url"]}
+                    found.append(facts | {"dump": dump, "rejected": row["reason"]})
+    return found
 
 
-def _follow(graph: Graph, found: dict[str, Any], key: str) -> None:
+def _follow(graph: Graph, found: Row, key: str) -> None:
     """Add what became of a document: duplicate or kept, its split, its tokens and runs."""
     doc_id = found["document"]["doc_id"]
-    for row in _rows(graph, "clusters", "doc_id", doc_id):
+    for row in rows_with(graph, "clusters", "doc_id", [doc_id]):
         if row.get("kept_doc_id"):
-            kept = _rows(graph, "extract", "doc_id", row["kept_doc_id"])
+            kept = list(rows_with(graph, "extract", "doc_id", [row["kept_doc_id"]]))
             found["duplicate"] = {
                 "of": row["kept_doc_id"],
                 "url": kept[0]["url"] if kept else None,
@@ -118,7 +116,7 @@ def _follow(graph: Graph, found: dict[str, Any], key: str) -> None:
                 "jaccard": row["jaccard"],
                 "reason": row["reason"],
             }
-    for row in _rows(graph, "dedup", "doc_id", doc_id):
+    for row in rows_with(graph, "dedup", "doc_id", [doc_id]):
         # Exact copies share their doc_id: the text is in the corpus by another page.
         if row["url_id"] != key:
             found["duplicate"] = found["duplicate"] or {
@@ -127,31 +125,30 @@ def _follow(graph: Graph, found: dict[str, Any], key: str) -> None:
             return
     if found["duplicate"]:
         return
-    for job in _jobs(graph, "split"):
-        for path in job.outputs:
-            if path.suffix == ".parquet" and _of_table(path, "doc_id", doc_id):
-                if path.stem in SPLITS:
-                    found["split"] = path.stem
-                else:
-                    found["leak"] = path.stem
-    for job in _jobs(graph, "encode"):
-        for path in job.outputs:
-            if job.subject == found["split"] and path.name.endswith(".documents.parquet"):
-                for row in _of_table(path, "doc_id", doc_id):
-                    file = path.with_name(path.name.replace(".documents.parquet", ".bin"))
-                    found["tokens"] = {
-                        "file": graph.shown(file),
-                        "offset": row["offset"],
-                        "tokens": row["tokens"],
-                    }
-                    if found["split"] == "train":
-                        found["runs"] = list(_runs(graph, file, row["offset"], row["tokens"]))
+    for path in tables(graph, "split", ("doc_id",)):
+        if search(path, "doc_id", [doc_id]):
+            if path.stem in SPLITS:
+                found["split"] = path.stem
+            else:
+                found["leak"] = path.stem
+    for path in tables(graph, "encode", ("doc_id", "offset")):
+        if graph.maker[path].subject != found["split"]:
+            continue
+        for row in search(path, "doc_id", [doc_id]):
+            file = path.with_name(path.name.replace(".documents.parquet", ".bin"))
+            found["tokens"] = {
+                "file": graph.shown(file),
+                "offset": row["offset"],
+                "tokens": row["tokens"],
+            }
+            if found["split"] == "train":
+                found["runs"] = list(_runs(graph, file, row["offset"], row["tokens"]))
 
 
-def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[dict[str, Any]]:
+def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[Row]:
     """Yield the runs that were trained on a document, with how often they read it."""
-    for job in _jobs(graph, "train"):
-        if file not in job.inputs:
+    for job in graph.readers.get(file, []):
+        if job.made.command != "train":
             continue
         spec = RunSpec.model_validate(job.made.parameters["spec"])
         steps = int(job.made.statistics.get("steps", spec.steps))
@@ -162,43 +159,7 @@ def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[dict[s
             yield {"run": spec.name, "times": times}
 
 
-def _jobs(graph: Graph, command: str) -> Iterable[Job]:
-    return [job for job in graph.jobs if job.made.command == command]
-
-
-def _rows(graph: Graph, command: str, column: str, value: str) -> list[dict[str, Any]]:
-    """Return the rows of a value in all tables that jobs of a command have written."""
-    return [
-        row
-        for job in _jobs(graph, command)
-        for path in job.outputs
-        if path.suffix == ".parquet"
-        for row in _of_table(path, column, value)
-    ]
-
-
-def _of_table(path: Path, column: str, *values: str) -> list[dict[str, Any]]:
-    """Return the rows of a table in which a column has one of some values, without their texts.
-
-    Raises:
-        InputError: The table is missing or damaged.
-    """
-    try:
-        names = pq.read_schema(path).names
-        if column not in names:
-            return []
-        wanted = [name for name in names if name != "text"]
-        rows = pq.read_table(path, columns=wanted, filters=pc.field(column).isin(values))
-        found: list[dict[str, Any]] = rows.to_pylist()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a manifest says that it was written") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a whole Parquet file ({reason})") from None
-    return found
-
-
-def _ending(found: dict[str, Any]) -> str:
+def _ending(found: Row) -> str:
     """Return in one sentence what became of the page."""
     fetch, document = found["fetch"], found["document"]
     if found["link"] is None:
@@ -212,7 +173,8 @@ def _ending(found: dict[str, Any]) -> str:
         return f"Its text was rejected: {found['rejected'] or 'no reason is known'}."
     if twin := found["duplicate"]:
         kind = "an exact copy" if twin["kind"] == "exact" else "a near duplicate"
-        return f"It was dropped as {kind} of {twin['url'] or twin['of']}."
+        why = f" ({twin['reason']})" if twin["reason"] not in (None, "duplicate") else ""
+        return f"It was dropped as {kind} of {twin['url'] or twin['of']}{why}."
     if found["split"] is None:
         return "It was left out of both splits, near a document of the test split."
     if found["tokens"] is None:
@@ -220,11 +182,12 @@ def _ending(found: dict[str, Any]) -> str:
     return f"Its text is in the {found['split']} split."
 
 
-def tell(graph: Graph, found: dict[str, Any]) -> Iterable[object]:
+def tell(graph: Graph, found: Row) -> Iterable[object]:
     """Yield the story of a page as people read it."""
     tree = Tree(f"[bold]{escape(found['url'])}[/]  page {found['url_id']}")
-    count = len(found["submissions"])
-    named = tree.add(f"named by {count} submission{'s' * (count != 1)}")
+    if found["asked_for"]:
+        tree.add(escape(f"it led to {found['asked_for']}, which no submission named"))
+    named = tree.add(f"named by {counted(len(found['submissions']), 'submission')}")
     for row in found["submissions"]:
         end = f": rejected, {row['rejected']}" if row["rejected"] else f", score {row['score']}"
         where = f" in {row['dump']}" if row["dump"] else ""
@@ -232,7 +195,12 @@ def tell(graph: Graph, found: dict[str, Any]) -> Iterable[object]:
     if fetch := found["fetch"]:
         status = f", HTTP {fetch['status']}" if pd.notna(fetch["status"]) else ""
         detail = f" ({fetch['detail']})" if fetch["detail"] else ""
-        tree.add(escape(f"fetch: {fetch['outcome']}{detail}{status}, {fetch['fetched_at']:%F %T}"))
+        end = fetch["final_url"]
+        led = f", by redirects to {end}" if end and end != fetch["url"] else ""
+        when = f"{fetch['fetched_at']:%F %T}"
+        tree.add(escape(f"fetch: {fetch['outcome']}{detail}{status}{led}, {when}"))
+    if others := found["redirected_here"]:
+        tree.add(escape(f"redirected to from {', '.join(others)}"))
     if found["rejected"]:
         tree.add(escape(f"text rejected: {found['rejected']}"))
     if document := found["document"]:
@@ -241,7 +209,8 @@ def tell(graph: Graph, found: dict[str, Any]) -> Iterable[object]:
         )
     if twin := found["duplicate"]:
         alike = f", Jaccard {twin['jaccard']:.3f}" if twin["jaccard"] is not None else ""
-        tree.add(escape(f"duplicate ({twin['kind']}{alike}) of {twin['of']}, {twin['url']}"))
+        why = f", {twin['reason']}" if twin["reason"] not in (None, "duplicate") else ""
+        tree.add(escape(f"duplicate ({twin['kind']}{alike}{why}) of {twin['of']}, {twin['url']}"))
     if found["split"]:
         tree.add(f"split: {found['split']}")
     if place := found["tokens"]:
@@ -250,8 +219,13 @@ def tell(graph: Graph, found: dict[str, Any]) -> Iterable[object]:
             escape(f"tokens {place['offset']} to {last} of {place['file']} ({place['tokens']})")
         )
     if found["runs"]:
-        seen = tree.add(f"read by {len(found['runs'])} runs")
+        seen = tree.add(f"read by {counted(len(found['runs']), 'run')}")
         for row in found["runs"]:
-            seen.add(escape(f"{row['run']}: {row['times']:.3g} times"))
+            times = f"{row['times']:.3g}"
+            seen.add(escape(f"{row['run']}: {'once' if times == '1' else f'{times} times'}"))
+    elif found["tokens"] and found["split"] == "train":
+        tree.add("no run has read it")
     yield tree
     yield escape(found["ends"])
+    if found["not_whole"]:
+        yield f"[red]{escape(found['not_whole'])}[/]"

@@ -15,7 +15,7 @@ from rich.tree import Tree
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import place
 from scaling_laws.lineage import record
-from scaling_laws.lineage.graph import Graph, Job, results_of
+from scaling_laws.lineage.graph import Graph, Job, counted, results_of
 
 WIDTH = 240
 NAMES = 3  # how many of several are named
@@ -50,6 +50,10 @@ def trace(
     """
     if [path, url, document].count(None) != 2:
         raise InputError("trace: expected one of a path, --url and --document")
+    if forward and path is None:
+        raise InputError(
+            "--forward: expected a path with it; --url and --document tell of a page both ways"
+        )
     if path is None:
         graph = Graph(results or Path("results"))
         story = record.story(graph, url=url, document=document)
@@ -94,7 +98,8 @@ def _jobs_of(graph: Graph, path: Path, forward: bool) -> list[Job]:
             raise InputError(f"{path}: no job has read it")
         return makers
     if not makers:
-        raise InputError(f"{path}: no manifest says what made it; `scaling-laws verify` lists such")
+        damaged = f"; {graph.gap([])}" if graph.damaged else ""
+        raise InputError(f"{path}: no manifest says what made it{damaged}")
     return makers
 
 
@@ -123,7 +128,20 @@ def _answer(
         "jobs": [_of_job(graph, job) for job in reached],
         "sources": {} if forward else _sources(graph, reached),
         "totals": totals(reached),
+        "changed": {graph.shown(each): fault for each, fault in _changed(graph, path).items()},
+        "not_whole": graph.gap(graph.hiding if forward else graph.unexplained(reached)),
     }
+
+
+def _changed(graph: Graph, path: Path) -> dict[Path, str]:
+    """Return how a file, or those in a folder, differ from what the manifests say."""
+    here = place(path)
+    files = {
+        each: job.outputs[each].fault(each)
+        for each, job in graph.maker.items()
+        if each == here or here in each.parents
+    }
+    return {each: fault for each, fault in files.items() if fault}
 
 
 def _of_job(graph: Graph, job: Job) -> dict[str, Any]:
@@ -140,6 +158,7 @@ def _sources(graph: Graph, jobs: Iterable[Job]) -> dict[str, dict[str, Any]]:
     return {
         graph.shown(path): {"bytes": file.bytes, "sha256": file.sha256}
         for path, file in sorted(graph.sources(jobs).items())
+        if not path.is_relative_to(graph.results)
     }
 
 
@@ -150,14 +169,14 @@ def totals(jobs: Iterable[Job]) -> dict[str, int]:
         by[job.made.command].append(job.made.statistics)
     found: Counter[str] = Counter()
     for facts in by["merge-links"]:
-        found["submissions"] += facts["submissions"]
-        found["links"] += facts["links"]
+        found["submissions"] += facts.get("submissions", 0)
+        found["links"] += facts.get("links", 0)
     for facts in by["crawl"]:
-        found["pages"] += facts["outcomes"].get("ok", 0)
+        found["pages"] += facts.get("outcomes", {}).get("ok", 0)
     for facts in by["extract"]:
-        found["documents"] += facts["documents"]
+        found["documents"] += facts.get("documents", 0)
     for facts in by["dedup"]:
-        found["documents without duplicates"] += facts["documents"]
+        found["documents without duplicates"] += facts.get("documents", 0)
     found["runs"] = len(by["train"])
     return {name: count for name, count in found.items() if count}
 
@@ -182,17 +201,21 @@ def _tell(
     _grow(tree, graph, jobs, graph.after if forward else graph.before, set(), forward)
     yield tree
     if not forward:
-        sources = graph.sources(reached)
-        size = sum(file.bytes for file in sources.values())
+        sources = answer["sources"]
+        size = size_of(sum(file["bytes"] for file in sources.values()))
         dumps = [job.subject for job in reached if job.made.command == "links"]
         if dumps:
             yield f"Dumps: {', '.join(map(escape, dumps))}"
-        if graph.damaged:
-            yield f"{len(graph.damaged)} manifests cannot be read; `scaling-laws verify` names them"
-        yield f"Sources: {_files(graph, list(sources))}, {size_of(size)}"
+        yield f"Sources: {escape(_names(list(sources)))}, {size}" if sources else "Sources: none"
     counts = ", ".join(f"{count:,} {name}" for name, count in answer["totals"].items())
     if counts:
         yield f"In it: {counts}"
+    if changed := answer["changed"]:
+        first, fault = next(iter(changed.items()))
+        more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+        yield f"[red]Not what that job wrote:[/] {escape(f'{first} ({fault}){more}')}"
+    if answer["not_whole"]:
+        yield f"[red]{escape(answer['not_whole'])}[/]"
 
 
 def _grow(
@@ -217,17 +240,32 @@ def _grow(
         branch = tree.add(f"{label} [dim]{escape(_facts(group))}[/]")
         further = step(group)
         _grow(branch, graph, further, step, seen, forward)
-        if not forward and (sources := graph.sources(group)):
-            branch.add(f"[green]source[/] {escape(_files(graph, list(sources)))}")
+        if not forward:
+            unexplained = graph.unexplained(group)
+            sources = graph.sources(group).keys() - set(unexplained)
+            for label, files in (
+                ("[green]source[/]", sources),
+                ("[red]of unknown make[/]", unexplained),
+            ):
+                if files:
+                    names = _names([graph.shown(path) for path in sorted(files)])
+                    branch.add(f"{label} {escape(names)}")
 
 
 def _facts(group: Sequence[Job]) -> str:
-    made = group[-1].made
-    code = f"code {made.commit[:7]}{'' if made.clean else ' with changes'}" if made.commit else ""
     size = sum(file.bytes for job in group for file in job.outputs.values())
     count = sum(len(job.outputs) for job in group)
-    parts = [f"{count} file{'s' * (count > 1)}, {size_of(size)}", made.ended[:16].replace("T", " ")]
-    return ", ".join([*parts, *filter(None, [code])])
+    ended = sorted(job.made.ended[:16].replace("T", " ") for job in group)
+    first, last = ended[0], ended[-1]
+    # The day once, where it is one.
+    until = last.removeprefix(first[:11]) if last != first else ""
+    codes = {
+        f"code {job.made.commit[:7]}{'' if job.made.clean else ' with changes'}"
+        for job in group
+        if job.made.commit
+    }
+    when = f"{first} to {until}" if until else first
+    return ", ".join([f"{counted(count, 'file')}, {size_of(size)}", when, *sorted(codes)])
 
 
 def _names(names: Sequence[str]) -> str:
@@ -235,10 +273,6 @@ def _names(names: Sequence[str]) -> str:
     if len(names) <= NAMES:
         return ", ".join(names)
     return f"× {len(names)} ({', '.join(names[:NAMES])}, …)"
-
-
-def _files(graph: Graph, paths: Sequence[Path]) -> str:
-    return _names([graph.shown(path) for path in sorted(paths)])
 
 
 def size_of(count: int) -> str:

@@ -20,24 +20,21 @@ from scaling_laws.config import SECTIONS, Config, settings_of
 from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.figures import drawable
-from scaling_laws.ledger import files_below, sha256
+from scaling_laws.ledger import place, sha256
 from scaling_laws.lineage.code import source_of
-from scaling_laws.lineage.forget import pages_of
-from scaling_laws.lineage.graph import Graph, Job
-from scaling_laws.lineage.manifest import FOLDER
+from scaling_laws.lineage.forget import left_out, list_of, pages_of
+from scaling_laws.lineage.graph import Graph, Job, counted, results_of
 from scaling_laws.progress import track
 from scaling_laws.studies import grid
+from scaling_laws.text_files import WITH_ADDRESSES
 
-# What Snakemake and an interrupted job leave among the results, and what is told of all of them, is
-# nobody's output.
-UNTOLD = {"logs", "benchmarks", FOLDER, "ro-crate-metadata.json"}
 # Options that have the name of a key and not its meaning.
 OTHERWISE = {"archives", "laws", "file", "blocklist", "parts", "shards"}
 NAMES, REASONS = 3, 20  # files of one reason that are named, and reasons of one kind
 KINDS = {
-    "damaged": "Manifests that cannot be read",
-    "changed": "Changed since they were written",
-    "missing": "Missing",
+    "damaged": "Manifests that cannot be read; remove them, and Snakemake runs their jobs again",
+    "changed": "Changed since they were written; remove them, and Snakemake makes them anew",
+    "missing": "Missing; Snakemake makes them anew",
     "stale": "Made from another version of an input",
     "code": "Made by older code",
     "config": "Made with other settings than the configuration",
@@ -78,7 +75,8 @@ def verify(
 
     Args:
         results: Folder of the results, or one in it.
-        explain: Say instead why Snakemake would make this file anew. Run it beside the Snakefile.
+        explain: Say instead why Snakemake would make this file anew, and whether it is what its job
+            wrote. Run it beside the Snakefile.
         configfile: Overlays of config.yaml for --explain, as given to snakemake.
         as_json: Print JSON.
 
@@ -86,8 +84,13 @@ def verify(
         InputError: When there are no results, or Snakemake cannot tell.
     """
     if explain is not None:
-        print(reasons(explain, configfile or []))
+        _print_reasons(explain, configfile or [], as_json)
         return
+    if configfile:
+        raise InputError(
+            "--configfile: expected --explain with it; results are compared with the config.yaml "
+            "that is among them"
+        )
     graph = Graph(results)
     found = list(findings(graph))
     files = sum(len(job.outputs) for job in graph.jobs)
@@ -103,8 +106,11 @@ def verify(
         for line in _lines(found):
             Console(highlight=False, soft_wrap=True).print(line)
         if absent:
-            print(f"{len(absent)} sources outside of the results are not here to be rehashed")
-        print(f"{len(graph.jobs)} jobs, {files} files: {_verdict(found)}")
+            print(
+                f"Not here to be rehashed: {counted(len(absent), 'source')} outside of the results"
+            )
+        jobs = counted(len(graph.jobs), "job")
+        print(f"{jobs}, {counted(files, 'file')}: {_verdict(found)}")
     if found:
         raise SystemExit(1)
 
@@ -112,7 +118,7 @@ def verify(
 def _verdict(found: list[Finding]) -> str:
     if not found:
         return "all as it was written"
-    return f"{len(found)} finding{'s' * (len(found) > 1)}"
+    return counted(len(found), "finding")
 
 
 def _lines(found: list[Finding]) -> Iterator[str]:
@@ -141,10 +147,16 @@ def findings(graph: Graph) -> Iterator[Finding]:
     yield from _content(graph)
     yield from _inputs(graph)
     yield from _code(graph)
-    config = _config(graph)
-    if config:
-        yield from _settings(graph, config)
-        yield from _forgotten(graph, config)
+    try:
+        config = settings_of(graph.results)
+    except InputError as error:
+        yield Finding(
+            "config", graph.shown(graph.results / "config.yaml"), f"settings not compared: {error}"
+        )
+    else:
+        if config:
+            yield from _settings(graph, config)
+            yield from _forgotten(graph, config)
     yield from _unknown(graph)
 
 
@@ -165,10 +177,8 @@ def _content(graph: Graph) -> Iterator[Finding]:
                     else f"read by {graph.readers[path][0].name}"
                 )
                 yield Finding("missing", name, by)
-        elif (size := path.stat().st_size) != file.bytes:
-            yield Finding("changed", name, f"{size} bytes, expected {file.bytes}")
-        elif (found := sha256(path)) != file.sha256:
-            yield Finding("changed", name, f"SHA-256 {found[:12]}…, expected {file.sha256[:12]}…")
+        elif fault := file.fault(path, anew=True):
+            yield Finding("changed", name, fault)
 
 
 def _inputs(graph: Graph) -> Iterator[Finding]:
@@ -185,7 +195,7 @@ def _own(graph: Graph, job: Job) -> list[Path]:
 
 
 def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} others"
+    return names[0] if len(names) == 1 else f"{names[0]} and {counted(len(names) - 1, 'other')}"
 
 
 def _code(graph: Graph) -> Iterator[Finding]:
@@ -203,27 +213,39 @@ def _code(graph: Graph) -> Iterator[Finding]:
                 yield Finding("code", graph.shown(path), f"{_some(changed)} has changed")
 
 
-def _config(graph: Graph) -> Config | None:
-    """Return the configuration of the results, if they have one that can be read."""
-    try:
-        return settings_of(graph.results)
-    except InputError:  # edited by hand: said of the file itself
-        return None
-
-
 def _forgotten(graph: Graph, config: Config) -> Iterator[Finding]:
-    """Yield the crawls and corpora that have pages of sources on the list beside this command.
+    """Yield what has pages of sources on the list, and what was made without some that are not.
 
     A list that was edited by hand may lack the links elsewhere that lead to a source.
     """
-    listed = Forgotten.read(config.forgotten)
+    path = list_of(graph, config)
+    if path is None:  # as where the results alone were copied to
+        return
+    listed = Forgotten.read(path)
     found: dict[Path, list[str]] = defaultdict(list)
     with suppress(InputError):  # a table that cannot be read is listed as such
-        for path, url in pages_of(graph, listed):
-            found[path].append(url)
-    for path, urls in found.items():
-        reason = f"{len(urls)} pages, such as {urls[0]}; `scaling-laws forget` and `snakemake`"
-        yield Finding("forgotten", graph.shown(path), reason)
+        for table, url in pages_of(graph, listed):
+            found[table].append(url)
+    for table, urls in found.items():
+        reason = f"{counted(len(urls), 'page')}, such as {urls[0]}; `snakemake` makes it anew"
+        yield Finding("forgotten", graph.shown(table), reason)
+    for job in graph.jobs:
+        if others := _no_longer_listed(job, listed, config.links.shards):
+            reason = f"without {_some(others)}, which {graph.shown(place(path))} does not name"
+            for output in _own(graph, job):
+                yield Finding("config", graph.shown(output), reason)
+
+
+def _no_longer_listed(job: Job, listed: Forgotten, shards: int) -> list[str]:
+    """Return the entries that a job that they concern has left out, and would not again."""
+    then = left_out(job)
+    if job.made.command == "merge-links":
+        entries = then.of_shard(job.made.parameters["shard"], shards)
+    elif job.made.command == "corpus" and job.made.parameters["format"] in WITH_ADDRESSES:
+        entries = then.entries
+    else:
+        return []
+    return [entry for entry in entries if not listed.covers(entry)]
 
 
 def _settings(graph: Graph, config: Config) -> Iterator[Finding]:
@@ -278,25 +300,49 @@ def _wanted(config: Config) -> dict[str, set[str]]:
 
 def _unknown(graph: Graph) -> Iterator[Finding]:
     """Yield the files among the results that no job has written."""
-    named = set(graph.maker)
-    for path in sorted(files_below(graph.results)):
-        parts = path.relative_to(graph.results).parts
-        if path not in named and not UNTOLD.intersection(parts):
-            if any(part.startswith(".") for part in parts) or path.suffix == ".lock":
-                continue
-            if "checkpoints" in parts:
-                continue
-            readers = graph.readers.get(path)
-            reason = f"read by {readers[0].name}" if readers else "no manifest names it"
-            yield Finding("unknown", graph.shown(path), reason)
+    for path in graph.strays:
+        readers = graph.readers.get(path)
+        reason = f"read by {readers[0].name}" if readers else "no manifest names it"
+        yield Finding("unknown", graph.shown(path), reason)
+    for job in graph.jobs:
+        if job.outputs and job.path.is_relative_to(graph.results) and not _own(graph, job):
+            later = graph.shown(graph.maker[next(iter(job.outputs))].path)
+            reason = f"a manifest of files that {later} describes, too"
+            yield Finding("unknown", graph.shown(job.path), reason)
 
 
-def reasons(path: Path, configfiles: list[Path]) -> str:
-    """Return why Snakemake would make a file anew, by a dry run.
+def _print_reasons(path: Path, configfiles: list[Path], as_json: bool) -> None:
+    found = reasons(path, configfiles)
+    changed = fault_of(path)
+    if as_json:
+        print(json.dumps({"path": str(path), "reasons": found, "changed": changed}, indent=2))
+        return
+    print("\n".join(found) or f"{path}: Snakemake would not make it anew")
+    if changed:
+        print(f"{path}: not what its job wrote ({changed}); remove it, and Snakemake makes it anew")
+
+
+def fault_of(path: Path) -> str | None:
+    """Return how a file differs from what the manifest of its job says, if one says anything."""
+    here = place(path)
+    try:
+        maker = Graph(results_of(here)).maker.get(here)
+    except InputError:  # no results yet
+        return None
+    return maker.outputs[here].fault(here) if maker and here.exists() else None
+
+
+def reasons(path: Path, configfiles: list[Path]) -> list[str]:
+    """Return why Snakemake would make a file anew, by a dry run: a line a job, none for not.
+
+    Jobs of one rule that have the same reason stand in one line.
 
     Raises:
         InputError: It cannot tell: no Snakefile here, or no rule makes the file.
     """
+    for file in configfiles:
+        if not file.is_file():
+            raise InputError(f"--configfile {file}: no such file")
     words = ["snakemake", "--dry-run", "--quiet", "host"]
     if configfiles:
         words += ["--configfile", *map(str, configfiles)]
@@ -308,14 +354,22 @@ def reasons(path: Path, configfiles: list[Path]) -> str:
         raise InputError("snakemake: no such command; install the project's packages") from None
     output = done.stdout + done.stderr
     if done.returncode:
-        said = [line for line in output.splitlines() if line.strip()]
+        if "MissingRuleException" in output:
+            raise InputError(f"{path}: no rule of the workflow here makes it")
+        said = [line.strip() for line in output.splitlines() if line.strip()]
         raise InputError(f"{shlex.join([*words, str(path)])}: {' '.join(said[-3:])}")
-    lines = []
+    jobs: dict[str, list[str]] = defaultdict(list)
     job = ""
     for line in output.splitlines():
         word, _, rest = line.strip().partition(": ")
         if word.startswith("Job "):
             job = rest
         elif word == "Reason":
-            lines.append(f"{job}: {rest}")
-    return "\n".join(dict.fromkeys(lines)) or f"{path}: Snakemake would not make it anew"
+            jobs[rest].append(job)
+    return [f"{_among(names)}: {reason}" for reason, names in jobs.items()]
+
+
+def _among(names: list[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    more = len(distinct) - NAMES
+    return "; ".join(distinct[:NAMES]) + (f"; and {more} more jobs" if more > 0 else "")
