@@ -116,7 +116,18 @@ def test_each_page_has_its_story(finished):
         assert story["document"] is None and story["runs"] == []
 
     poor = of(finished, "links/rejected.parquet").query("reason == 'score'").iloc[0]
-    assert "score" in told(finished, "--url", poor["url"])["ends"]
+    story = told(finished, "--url", poor["url"])
+    assert "score" in story["ends"]
+    named = {row["submission"]: row for row in story["submissions"]}
+    assert len(named) == len(story["submissions"])  # each once, taken first and then rejected
+    assert named[poor["submission"]]["rejected"] == "score"
+    assert named[poor["submission"]]["dump"] and named[poor["submission"]]["score"] < 3
+
+    moved = crawl[crawl["final_url"].notna() & (crawl["final_url"] != crawl["url"])]
+    link = moved[moved["outcome"] == "ok"].iloc[0]
+    story = told(finished, "--url", link["final_url"])
+    assert story["asked_for"] == link["final_url"] and story["url"] == link["url"]
+    assert story["document"] == told(finished, "--url", link["url"])["document"] is not None
     scaling_laws(
         finished, "trace", "--url", "http://nowhere.example/", "--results", RESULTS, code=2
     )
@@ -153,10 +164,16 @@ def test_verify_explains_as_snakemake_would(copy):
     config = ("--configfile", "config/ci.yaml")
     fit = f"{RESULTS}/fits/L_N.json"
     said = scaling_laws(copy, "verify", "--explain", fit, *config)
-    assert "would not make it anew" in said
+    assert "would not make it anew" in said and "not what its job wrote" not in said
+    (copy / fit).write_text("{}")
+    said = scaling_laws(copy, "verify", "--explain", fit, *config)
+    assert "would not make it anew" in said and "remove it, and Snakemake makes it anew" in said
     (copy / fit).unlink()
     said = scaling_laws(copy, "verify", "--explain", fit, *config)
     assert "Fit L_N: Missing output files" in said
+    said = json.loads(scaling_laws(copy, "verify", "--explain", fit, *config, "--as-json"))
+    assert said["changed"] is None and "Fit L_N: Missing" in said["reasons"][0]
+    scaling_laws(copy, "verify", "--explain", "nothing.txt", *config, code=2)
 
 
 @pytest.mark.parametrize("name", ["crawl", "encode", "train", "figure"])
@@ -273,6 +290,10 @@ def test_a_forgotten_domain_is_in_no_token_file_and_what_does_not_depend_on_it_s
     assert len(said["documents"]) == pages["url"].str.contains(theirs).sum() > 50
     assert any("syndicate.example" in row["url"] for row in said["copies"])
     assert set(planned_rules(copy)) == set(said["rebuild"]) >= {"train", "report"}
+    (copy / ".snakemake").rename(copy / "records")  # without which the answer is the same
+    assert set(planned_rules(copy)) == set(said["rebuild"])
+    shutil.rmtree(copy / ".snakemake")
+    (copy / "records").rename(copy / ".snakemake")
     snakemake(copy, "--", "tokens")
 
     ran = [path for path, content in manifests.items() if path.read_bytes() != content]

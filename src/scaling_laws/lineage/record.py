@@ -189,9 +189,10 @@ def tell(graph: Graph, found: Row) -> Iterable[object]:
         tree.add(escape(f"it led to {found['asked_for']}, which no submission named"))
     named = tree.add(f"named by {counted(len(found['submissions']), 'submission')}")
     for row in found["submissions"]:
-        end = f": rejected, {row['rejected']}" if row["rejected"] else f", score {row['score']}"
         where = f" in {row['dump']}" if row["dump"] else ""
-        named.add(escape(f"{row['submission']}{where}{end}"))
+        score = f", score {row['score']}" if "score" in row else ""
+        end = f": rejected, {row['rejected']}" if row["rejected"] else ""
+        named.add(escape(f"{row['submission']}{where}{score}{end}"))
     if fetch := found["fetch"]:
         status = f", HTTP {fetch['status']}" if pd.notna(fetch["status"]) else ""
         detail = f" ({fetch['detail']})" if fetch["detail"] else ""
