@@ -491,6 +491,10 @@ class Hardware(Section):
     several slots. The profile has as many for each GPU of the machine."""
     gpus_per_node: Count = 8
     """GPUs of one machine. A run on more is started on several, by `srun` in a Slurm job."""
+    scratch: str | None = None
+    """Folder on each machine's own disk, such as $TMPDIR. A run that does not hold its tokens in
+    memory copies them there once and reads the copy. $VARIABLES are those of the job's
+    environment."""
 
 
 class Evaluation(Section):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling_laws.ledger import sha256
 from scaling_laws.training.spec import RunSpec
 
 SPEC = RunSpec(
@@ -33,7 +34,7 @@ def write_tokens(path: Path, tokens, vocab_size=64, documents=1) -> Path:
     """Write a token file of documents of one length, each token standing for two bytes."""
     np.asarray(tokens, "<u2").tofile(path)
     facts = {"dtype": "uint16", "tokens": len(tokens), "vocab_size": vocab_size}
-    facts |= {"documents": documents, "bytes": 2 * len(tokens)}
+    facts |= {"documents": documents, "bytes": 2 * len(tokens), "sha256": sha256(path)}
     path.with_suffix(".json").write_text(json.dumps(facts))
     each = len(tokens) // documents
     names = [f"document {number}" for number in range(documents)]

@@ -14,6 +14,7 @@ from scaling_laws.errors import InputError
 from scaling_laws.evaluation.losses import clustered_error, evaluate
 from scaling_laws.models.build import build
 from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
+from scaling_laws.tokens import reader
 from scaling_laws.tokens.reader import TokenStream
 from scaling_laws.training.loop import train
 from scaling_laws.training.spec import RunSpec
@@ -47,6 +48,16 @@ def test_a_run_learns_and_leaves_its_curve_weights_and_facts(folder, tmp_path):
     model = build(SPEC)
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert loss_on_test(model, folder) == facts["test_loss"]
+
+
+def test_a_run_on_a_copy_of_its_tokens_is_the_same_run(folder, tmp_path, monkeypatch):
+    train(spec=SPEC, **outputs(folder, tmp_path / "a"))
+    monkeypatch.setattr(reader, "HELD_BYTES", 0)
+    monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
+    train(spec=SPEC, **outputs(folder, tmp_path / "b"), scratch="$NODE_DISK/tokens")
+    assert len(list((tmp_path / "disk/tokens").glob("*.bin"))) == 1
+    a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert a == b
 
 
 def test_the_same_spec_gives_the_same_weights(folder, tmp_path):

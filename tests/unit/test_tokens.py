@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaling_laws import ledger
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import sha256
-from scaling_laws.tokens import tokenizer
+from scaling_laws.tokens import reader, tokenizer
 from scaling_laws.tokens.encode import encode
 from scaling_laws.tokens.reader import Batches, TokenStream
+from scaling_laws.tokens.scratch import expanded
 
 TEXTS = [
     f"Document {n}: the quick brown fox\njumps over the lazy dog {n * n} times, naïve 東京 🦊.\n"
@@ -178,6 +181,40 @@ def test_streams_of_one_seed_are_nested_and_made_of_whole_documents_in_its_order
     everything = whole.read(0, whole.length)
     assert (np.sort(everything) == np.sort(in_order.read(0, in_order.length))).all()
     assert (everything[500:900] == whole.read(500, 900)).all()
+
+
+def test_a_stream_too_large_to_hold_is_read_from_a_copy_that_is_made_once(
+    folder, tmp_path, monkeypatch, caplog
+):
+    held = TokenStream(folder / "train.bin", seed=3, scratch=tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+    monkeypatch.setattr(reader, "HELD_BYTES", 0)
+    ledger.clear()
+    near = TokenStream(folder / "train.bin", seed=3, scratch=tmp_path / "scratch")
+    (copy,) = (tmp_path / "scratch").glob("*.bin")
+    assert Path(near._tokens.filename) == copy
+    assert (near.read(0, near.length) == held.read(0, held.length)).all()
+    # What was read is the token file, and nothing was written that a manifest would name.
+    assert ledger.place(folder / "train.bin") in ledger.files_read()
+    assert copy not in ledger.files_read() and ledger.files_written() == []
+    before = copy.stat().st_mtime_ns
+    TokenStream(folder / "train.bin", scratch=tmp_path / "scratch")
+    assert copy.stat().st_mtime_ns == before
+    copy.write_bytes(copy.read_bytes()[:-2])  # cut off, as where a disk was cleared
+    again = TokenStream(folder / "train.bin", seed=3, scratch=tmp_path / "scratch")
+    assert (again.read(0, again.length) == held.read(0, held.length)).all()
+    (tmp_path / "file").touch()
+    far = TokenStream(folder / "train.bin", scratch=tmp_path / "file")
+    assert Path(far._tokens.filename) == folder / "train.bin"
+    assert "is read from where it lies" in caplog.text
+
+
+def test_a_folder_for_copies_is_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv("JOB_DISK", "/local/7")
+    assert expanded("$JOB_DISK/tokens") == Path("/local/7/tokens")
+    monkeypatch.delenv("JOB_DISK")
+    with pytest.raises(InputError, match=r"no variable \$\{JOB_DISK\} in the environment"):
+        expanded("${JOB_DISK}/tokens")
 
 
 def test_a_stream_longer_than_the_corpus_is_refused(folder):

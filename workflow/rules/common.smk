@@ -369,6 +369,8 @@ def get_training_options(wildcards, threads, resources):
         words.append("--compiled")
     if RUNS[wildcards.run].sharded:
         words.append("--sharded")
+    if settings.hardware.scratch:
+        words.append(f"--scratch {shlex.quote(settings.hardware.scratch)}")
     return " ".join(words)
 
 
@@ -386,7 +388,10 @@ def get_plan_settings(wildcards):
     keys = {"tokenizer", "training", "studies"}
     if not wanted:  # the tables of a study shall not depend on prices
         keys |= {"hardware", "evaluation", "corpora"}
-    speed = {"training": {"threads", "compile", "checkpoint_minutes"}}
+    speed = {
+        "training": {"threads", "compile", "checkpoint_minutes"},
+        "hardware": {"scratch"},
+    }
     relevant = settings.model_dump(mode="json", include=keys, exclude=speed)
     if wanted:
         relevant["studies"] = {wanted: relevant["studies"][wanted]}

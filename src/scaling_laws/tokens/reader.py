@@ -12,6 +12,7 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import reading
+from scaling_laws.tokens.scratch import copy_of
 
 HELD_BYTES = 2**28  # streams up to this size are read once; larger ones stay on disk, mapped
 
@@ -25,13 +26,21 @@ class TokenStream:
 
     _held: npt.NDArray[np.unsignedinteger] | None = None
 
-    def __init__(self, path: Path, tokens: int | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tokens: int | None = None,
+        seed: int | None = None,
+        scratch: Path | None = None,
+    ) -> None:
         """Open the token file `path`.
 
         Args:
             path: Token file, with its `.json` and `.documents.parquet` beside it.
             tokens: Length of the stream; the whole corpus when None.
             seed: Seed of the documents' order; the order of the file when None.
+            scratch: Folder on this machine's own disk, where a stream that is too large to be held
+                is mapped from a copy of the file.
 
         Raises:
             InputError: When the corpus has fewer tokens, or the file is not as long as it says.
@@ -39,9 +48,8 @@ class TokenStream:
         self.path = path
         self.facts = facts = json.loads(reading(path.with_suffix(".json")).read_text())
         self.vocab_size: int = facts["vocab_size"]
-        self._tokens = np.memmap(
-            reading(path), np.dtype(facts["dtype"]).newbyteorder("<"), mode="r"
-        )
+        dtype = np.dtype(facts["dtype"]).newbyteorder("<")
+        self._tokens = np.memmap(reading(path), dtype, mode="r")
         if len(self._tokens) != facts["tokens"]:
             raise InputError(
                 f"{path}: holds {len(self._tokens)} tokens, its .json says {facts['tokens']}; "
@@ -61,6 +69,8 @@ class TokenStream:
         self._ends = np.cumsum(table["tokens"].to_numpy()[order])
         if self.length * self._tokens.itemsize <= HELD_BYTES:
             self._held = self.read(0, self.length)
+        elif scratch:
+            self._tokens = np.memmap(copy_of(path, facts["sha256"], scratch), dtype, mode="r")
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.unsignedinteger]:
         """Return the tokens at positions [start, stop) of the stream."""

@@ -28,6 +28,7 @@ from scaling_laws.output import atomic
 from scaling_laws.progress import track
 from scaling_laws.tables import write_table
 from scaling_laws.tokens.reader import Batches, TokenStream
+from scaling_laws.tokens.scratch import expanded
 from scaling_laws.training import checkpoint
 from scaling_laws.training.distributed import World, full, restore_state, whole_state, world
 from scaling_laws.training.noise_scale import SquaredNorms
@@ -77,6 +78,7 @@ def train(
     compiled: bool = False,
     sharded: bool = False,
     checkpoint_minutes: float = 10.0,
+    scratch: str | None = None,
 ) -> dict[str, object]:
     """Train one model and write its curve and weights.
 
@@ -105,10 +107,13 @@ def train(
         compiled: Compile the model; for GPUs.
         sharded: Give each process a part of the weights, for models that one GPU does not hold.
         checkpoint_minutes: Time from one checkpoint to the next.
+        scratch: Folder on this machine's own disk, to which a training split that is too large to
+            be held in memory is copied, once for all jobs; $VARIABLES of the environment in it are
+            replaced by their values.
 
     Raises:
-        InputError: When the token files do not fit the spec, or a checkpoint is damaged or not of
-            this run.
+        InputError: When the token files do not fit the spec, a checkpoint is damaged or not of this
+            run, or a variable is not set.
     """
     if spec.training_version != TRAINING_VERSION:
         raise InputError(
@@ -116,7 +121,8 @@ def train(
             f"{TRAINING_VERSION}"
         )
     torch.set_num_threads(threads)
-    stream = TokenStream(tokens, spec.data_tokens, spec.data_seed)
+    near = expanded(scratch) if scratch else None
+    stream = TokenStream(tokens, spec.data_tokens, spec.data_seed, near)
     held_out = TokenStream(test)
     for opened, path in ((stream, tokens), (held_out, test)):
         if opened.vocab_size != spec.vocab_size:
