@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-corpus bench-training bench-laws bench-lineage coverage pictures status lint format schema lock clean
+.PHONY: help setup demo test bench-corpus bench-training bench-laws bench-lineage scale coverage pictures status lint format schema lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ bench-laws: $(READY) ## Measure fits of the laws against scipy's; writes docs/pe
 
 bench-lineage: $(READY) ## Measure what manifests cost, by the finished results; writes docs/performance.md
 	python benchmarks/lineage.py results docs/performance.md
+
+scale: $(READY) ## Measure grids of thousands of runs and the stages of a large corpus; writes docs/scale.md
+	python benchmarks/scale.py docs/scale.md
 
 coverage: $(READY) ## Count how often intervals of planted laws hold their constants; writes docs/coverage.md
 	python benchmarks/coverage.py docs/coverage.md

@@ -124,7 +124,7 @@ class Corpus:
 
 
 def _rate(folder: Path) -> Bar:
-    texts = list(_texts(0, DOCUMENTS, (500, 900), copies=0.1))
+    texts = list(made_texts(0, DOCUMENTS, (500, 900), copies=0.1))
     corpus = Corpus(folder, SHARDS)
     for shard in range(SHARDS):
         corpus.write(shard, texts[shard::SHARDS])
@@ -200,7 +200,7 @@ def _pairs(folder: Path) -> list[Bar]:
     Pairs are of distinct texts: a pair counts as found when a band proposed it and its similarity,
     computed by the same function as in `clusters`, is at least the threshold.
     """
-    texts = list(_texts(1, PLANTED, (150, 500), copies=0.5))
+    texts = list(made_texts(1, PLANTED, (150, 500), copies=0.5))
     corpus = Corpus(folder, 1)
     corpus.write(0, texts)
     corpus.sign()
@@ -255,7 +255,7 @@ def _memory(folder: Path) -> Bar:
     """Measure the peak memory of every step in a process of its own, at three sizes."""
     shards = max(SIZES) // SHORT_PER_SHARD
     corpus = Corpus(folder, shards)
-    texts = _texts(2, max(SIZES), SHORT, copies=0.1)
+    texts = made_texts(2, max(SIZES), SHORT, copies=0.1)
     for shard in range(shards):
         corpus.write(shard, list(islice(texts, SHORT_PER_SHARD)))
     peaks: dict[str, list[int]] = {}
@@ -295,7 +295,7 @@ STEPS = {
 }
 
 
-def _texts(seed: int, count: int, words: tuple[int, int], copies: float) -> Iterator[str]:
+def made_texts(seed: int, count: int, words: tuple[int, int], copies: float) -> Iterator[str]:
     """Yield texts, of which a share are copies of earlier ones with up to a fifth edited."""
     rng = np.random.default_rng(seed)
     vocabulary = _vocabulary(rng)

@@ -116,6 +116,11 @@ def news() -> list[sample.Page]:
     return sample.article_pages(articles, chance)
 
 
+def write_news(path: Path, count: int) -> None:
+    """Write the first pages of news, from a process that then has their memory no more."""
+    write(path, news()[:count])
+
+
 def write(path: Path, pages: list[sample.Page]) -> None:
     """Write pages as the crawl does."""
     date = datetime(2017, 11, 30, tzinfo=UTC)

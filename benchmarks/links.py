@@ -52,7 +52,7 @@ def measure() -> list[Bar]:
 
 
 def _rate(folder: Path) -> Bar:
-    dump = _dump(folder / "RS_2017-11.zst", LINES, PUSHSHIFT_WINDOW)
+    dump = write_dump(folder / "RS_2017-11.zst", LINES, PUSHSHIFT_WINDOW)
     seconds: dict[Callable[[Path], object], list[float]] = {_bare: [], _ours: []}
     for _ in range(REPEATS):
         for run, measured in seconds.items():
@@ -73,7 +73,7 @@ def _rate(folder: Path) -> Bar:
 def _memory(folder: Path) -> Bar:
     peaks = []
     for name, lines in (("small", SMALL), ("large", SMALL * TIMES)):
-        dump = _dump(folder / f"{name}.zst", lines, NARROW_WINDOW)
+        dump = write_dump(folder / f"{name}.zst", lines, NARROW_WINDOW)
         run = [sys.executable, __file__, str(dump)]
         peaks.append(int(subprocess.run(run, check=True, capture_output=True).stdout))
         dump.unlink()
@@ -111,7 +111,7 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _dump(path: Path, lines: int, window_log: int) -> Path:
+def write_dump(path: Path, lines: int, window_log: int) -> Path:
     """Write a dump of seeded submissions."""
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 1,

@@ -48,7 +48,7 @@ def write(bars: Sequence[Bar], page: Path, title: str, peers: Sequence[str]) -> 
     """
     text = page.read_text() if page.exists() else ""
     sections = {part.partition("\n")[0]: part for part in re.split(r"(?m)^## ", text)[1:]}
-    sections[title] = f"{title}\n\n{_table(bars)}\n\nMeasured on {_machine(peers)}.\n"
+    sections[title] = f"{title}\n\n{_table(bars)}\n\nMeasured on {machine(peers)}.\n"
     body = "\n".join(f"## {sections[name].rstrip()}\n" for name in sorted(sections))
     page.write_text(HEAD + body)
 
@@ -62,7 +62,7 @@ def _table(bars: Sequence[Bar]) -> str:
     return "\n".join(lines)
 
 
-def _machine(peers: Sequence[str]) -> str:
+def machine(peers: Sequence[str]) -> str:
     """Return the names and versions of processor, Python and packages."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from synthetic_tokens import SPEC, counting_tokens, evaluated, outputs, write_tokens
 
 from scaling_laws.errors import InputError
+from scaling_laws.evaluation.basis import basis
 from scaling_laws.evaluation.losses import clustered_error, evaluate
 from scaling_laws.models.build import build
 from scaling_laws.models.objective import Objective, mean_over_sequences, sequence_losses
@@ -58,6 +59,32 @@ def test_a_run_on_a_copy_of_its_tokens_is_the_same_run(folder, tmp_path, monkeyp
     assert len(list((tmp_path / "disk/tokens").glob("*.bin"))) == 1
     a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert a == b
+
+
+def test_the_basis_of_evaluations_changes_with_each_of_its_files(folder, tmp_path):
+    files = [write_tokens(tmp_path / f"{name}.bin", range(60)) for name in ("test", "books")]
+    code = tmp_path / "losses.py"
+    code.write_text("LOSS = 1\n")
+    seen = set()
+    for path in (None, code, *(tmp_path.glob("*.json")), *tmp_path.glob("*.parquet"), *files):
+        if path and path.suffix == ".json":
+            path.write_text(path.read_text() + " ")
+        elif path:
+            path.write_bytes(path.read_bytes()[::-1] if path in files else changed(path))
+        said = basis(files, code=[code], output=tmp_path / "out" / "basis.json")
+        seen.add((tmp_path / "out/basis.json").read_bytes())
+        assert said == {"test": 60, "books": 60}
+    assert len(seen) == 1 + 1 + 3 * len(files)
+    with pytest.raises(InputError, match=r"none\.bin: no such file"):
+        basis([tmp_path / "none.bin"], output=tmp_path / "basis.json")
+
+
+def changed(path):
+    """Return the content of a source file or a table of documents after an edit."""
+    if path.suffix == ".py":
+        return path.read_bytes() + b"# an edit\n"
+    table = pd.read_parquet(path).assign(doc_id="another")
+    return table.to_parquet()
 
 
 def test_the_same_spec_gives_the_same_weights(folder, tmp_path):

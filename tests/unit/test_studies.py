@@ -10,7 +10,7 @@ from snakemake.utils import update_config
 
 from scaling_laws.config import validate
 from scaling_laws.errors import InputError
-from scaling_laws.studies.collect import collect
+from scaling_laws.studies.collect import TABLES, collect, gather
 from scaling_laws.studies.grid import runs, runs_of
 from scaling_laws.studies.plan import plan
 from scaling_laws.training.memory import training_memory
@@ -367,6 +367,33 @@ def test_tables_hold_the_planned_runs_as_they_ended(settings, tmp_path):
         assert row["outcome"] == "diverged" and pd.isna(row["test_loss"])
     curves = pd.read_parquet(tmp_path / "t/curves.parquet")
     assert curves.columns[0] == "run" and len(curves) == 2 * len(specs)
+
+
+def test_tables_of_studies_join_to_those_of_all_runs(settings, tmp_path):
+    # A run of both studies is in the tables of each.
+    settings["studies"]["again"] = {"shapes": settings["studies"]["model_size"]["shapes"][:1]}
+    settings["fits"] = {"laws": {}}
+    plan(settings=json.dumps(settings, default=str), output=tmp_path / "runs.tsv")
+    for name, run in runs(validate(settings)).items():
+        write_run(tmp_path / "runs" / name, name, run.spec)
+    collect(tmp_path / "runs.tsv", runs=tmp_path / "runs", tables=tmp_path / "all")
+    folders = []
+    for study in ("model_size", "data_size", "again"):
+        alone = settings | {"studies": {study: settings["studies"][study]}}
+        plan(settings=json.dumps(alone, default=str), output=tmp_path / f"{study}.tsv")
+        folders.append(tmp_path / study)
+        collect(tmp_path / f"{study}.tsv", runs=tmp_path / "runs", tables=folders[-1])
+    gather(tmp_path / "runs.tsv", studies=folders, tables=tmp_path / "joined")
+    for name in TABLES:
+        one, other = (
+            pd.read_parquet(tmp_path / folder / f"{name}.parquet") for folder in ("all", "joined")
+        )
+        if name == "runs":
+            one, other = (table.assign(study=table["study"].map(list)) for table in (one, other))
+            assert ["model_size", "again"] in list(one["study"])
+        pd.testing.assert_frame_equal(one, other)
+    with pytest.raises(InputError, match=r"planned in .*runs\.tsv, and in the tables of no study"):
+        gather(tmp_path / "runs.tsv", studies=folders[:1], tables=tmp_path / "joined")
 
 
 def test_a_planned_run_that_is_not_there_is_named(settings, tmp_path):

@@ -225,8 +225,8 @@ def get_corpus_options(wildcards):
 
 
 def get_split_memory(wildcards, attempt):
-    """Return MB for the check for leaks: 60 bytes a word of the test split, at 1.4 tokens each."""
-    return attempt * max(8000, (settings.split.test_tokens or 0) * 60 // 1_400_000)
+    """Return MB for the check for leaks: 90 bytes a word of the test split, at 1.4 tokens each."""
+    return attempt * max(8000, (settings.split.test_tokens or 0) * 90 // 1_400_000)
 
 
 # Inputs and parameters of tokens.smk
@@ -305,6 +305,10 @@ def get_tasks_per_gpu(wildcards):
     return 0 if RUNS[wildcards.run].nodes > 1 else None
 
 
+def get_evaluation_corpora(wildcards):
+    return [f"{RESULTS}/tokens/{name}.bin" for name in EVALUATION_CORPORA]
+
+
 def get_evaluation_gpus(wildcards):
     return min(RUNS[wildcards.run].gpus, 1)
 
@@ -375,11 +379,14 @@ def get_training_options(wildcards, threads, resources):
 
 
 def get_runs(wildcards):
-    """Return the files of the runs that a table gathers: those of its study, or all."""
-    wanted = wildcards.get("study")
-    names = [name for name, run in RUNS.items() if wanted in (None, *run.studies)]
+    """Return the files of the runs of a study that its tables gather."""
+    names = [name for name, run in RUNS.items() if wildcards.study in run.studies]
     files = ("curve.parquet", "run.json", "evaluation.parquet", "positions.parquet")
     return [f"<results>/runs/{name}/{file}" for name in names for file in files]
+
+
+def get_table_folders(wildcards):
+    return " ".join(f"--studies {RESULTS}/tables/{study}" for study in STUDIES)
 
 
 def get_plan_settings(wildcards):

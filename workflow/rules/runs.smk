@@ -126,18 +126,43 @@ rule train:
         " {params.options} --lineage {output.lineage} --rule train &> {log}"
 
 
-rule evaluate:
+rule basis:
     input:
-        code=sources("evaluation.losses"),
-        run="<results>/runs/{run}/run.json",
-        model="<results>/runs/{run}/model.safetensors",
-        snapshots="<results>/runs/{run}/snapshots",
+        code=sources("evaluation.losses", "evaluation.basis"),
         tokens=expand("<results>/tokens/{name}.bin", name=EVALUATION_CORPORA),
         facts=expand(
             "<results>/tokens/{name}{ending}",
             name=EVALUATION_CORPORA,
             ending=[".json", ".documents.parquet"],
         ),
+    output:
+        basis="<results>/tokens/basis.json",
+        lineage="<results>/tokens/lineage/basis.json",
+    log:
+        "<logs>/basis.log",
+    benchmark:
+        "<benchmarks>/basis.tsv"
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        mem_mb=raised(2000),
+        runtime=raised(15),
+    params:
+        code=given("--code", "code"),
+    message:
+        "List what all runs are evaluated on"
+    shell:
+        "scaling-laws basis {input.tokens} {params.code} --output {output.basis}"
+        " --lineage {output.lineage} --rule basis &> {log}"
+
+
+rule evaluate:
+    input:
+        # For the code and all token files: with thousands of runs each name here costs seconds.
+        basis="<results>/tokens/basis.json",
+        run="<results>/runs/{run}/run.json",
+        model="<results>/runs/{run}/model.safetensors",
+        snapshots="<results>/runs/{run}/snapshots",
     output:
         losses="<results>/runs/{run}/evaluation.parquet",
         positions="<results>/runs/{run}/positions.parquet",
@@ -158,13 +183,14 @@ rule evaluate:
         mem_mb=get_evaluation_memory,
         runtime=get_run_minutes,
     params:
+        tokens=get_evaluation_corpora,
         start=get_evaluation,
         device=get_evaluation_device,
         options=options(settings.evaluation),
     message:
         "Evaluate {wildcards.run}"
     shell:
-        "{params.start} evaluate {input.tokens} --run {input.run} --model {input.model}"
+        "{params.start} evaluate {params.tokens} --run {input.run} --model {input.model}"
         " --snapshots {input.snapshots} --losses {output.losses}"
         " --positions {output.positions} --threads {threads} --device {params.device}"
         " {params.options} --lineage {output.lineage} --rule evaluate &> {log}"
@@ -201,7 +227,9 @@ rule collect:
     input:
         code=sources("studies.collect"),
         plan="<results>/plan/runs.tsv",
-        runs=get_runs,
+        studies=expand(
+            "<results>/tables/{study}/{table}.parquet", study=STUDIES, table=TABLES
+        ),
     output:
         tables=expand("<results>/tables/{table}.parquet", table=TABLES),
         lineage="<results>/tables/lineage/collect.json",
@@ -216,8 +244,9 @@ rule collect:
         runtime=raised(15),
     params:
         results=get_results,
+        studies=get_table_folders,
     message:
         "Gather all runs"
     shell:
-        "scaling-laws collect {input.plan} --runs {params.results}/runs"
+        "scaling-laws gather {input.plan} {params.studies}"
         " --tables {params.results}/tables --lineage {output.lineage} --rule collect &> {log}"

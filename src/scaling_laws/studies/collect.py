@@ -9,9 +9,11 @@ import pandas as pd
 
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import reading
-from scaling_laws.tables import write_table
+from scaling_laws.tables import read_table, write_table
 from scaling_laws.training.schedule import learning_rate
 from scaling_laws.training.spec import RunSpec
+
+TABLES = ("runs", "curves", "evaluations", "positions")
 
 
 def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
@@ -26,11 +28,7 @@ def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
     Raises:
         InputError: When a planned run has not been made.
     """
-    planned = pd.read_csv(reading(plan), sep="\t", usecols=["run", "study"])
-    studies = {
-        str(run): str(wanted).split(",")
-        for run, wanted in zip(planned["run"], planned["study"], strict=True)
-    }
+    studies = _planned(plan)
     for name in studies:
         if not (runs / name / "run.json").exists():
             raise InputError(f"{runs / name}: planned in {plan} but not trained")
@@ -48,6 +46,49 @@ def collect(plan: Path, *, runs: Path, tables: Path) -> dict[str, object]:
         columns = ["run", *(column for column in gathered if column != "run")]
         write_table(gathered[columns], tables / f"{table}.parquet")
     return {"runs": len(studies)}
+
+
+def gather(plan: Path, *, studies: list[Path], tables: Path) -> dict[str, object]:
+    """Join the tables of studies to those of all planned runs, each run once.
+
+    Args:
+        plan: Table of the planned runs.
+        studies: Folders of the tables of each study, as `collect` writes them.
+        tables: Folder to write the same tables to.
+
+    Raises:
+        InputError: When a table is missing, or a planned run is in none of them.
+    """
+    planned = _planned(plan)
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    seen: set[str] = set()
+    for folder in studies:
+        read = {name: read_table(folder / f"{name}.parquet", ["run"]) for name in TABLES}
+        new = set(read["runs"]["run"]) - seen
+        seen |= new
+        for name, table in read.items():
+            parts[name].append(table[table["run"].isin(new)])
+    if missing := [name for name in planned if name not in seen]:
+        raise InputError(f"{missing[0]}: planned in {plan}, and in the tables of no study")
+    order = {name: place for place, name in enumerate(planned)}
+    for name, frames in parts.items():
+        table = pd.concat(frames, ignore_index=True)
+        table = table[table["run"].isin(order)].sort_values(
+            "run", key=lambda runs: runs.map(order), kind="stable", ignore_index=True
+        )
+        if name == "runs":  # the plan of one study does not know the others
+            table["study"] = table["run"].map(planned)
+        write_table(table, tables / f"{name}.parquet")
+    return {"runs": len(planned)}
+
+
+def _planned(plan: Path) -> dict[str, list[str]]:
+    """Return the studies of each planned run."""
+    rows = pd.read_csv(reading(plan), sep="\t", usecols=["run", "study"])
+    return {
+        str(run): str(wanted).split(",")
+        for run, wanted in zip(rows["run"], rows["study"], strict=True)
+    }
 
 
 def _row(folder: Path, studies: list[str]) -> dict[str, object]:
