@@ -15,7 +15,7 @@ import pytest
 import yaml
 from cluster import Cluster, cluster, why_not
 
-from running import RESULTS, assert_equal_results, copy_repository
+from running import RESULTS, assert_equal_results, copy_repository, scaling_laws
 
 SITE = {
     "slurm-no-account": True,
@@ -79,9 +79,12 @@ def test_a_cluster_gives_the_results_of_one_machine(finished, slurm, tmp_path):
 
 
 def training(folder, run):
-    """Wait until a run has saved what it needs to go on, and return the number of its job."""
+    """Wait until a run has a curve and what it needs to go on; return the number of its job."""
     deadline = time.monotonic() + 120
-    while not (folder / RESULTS / f"runs/{run}/checkpoints/state.pt").exists():
+    saved = [
+        folder / RESULTS / f"runs/{run}/checkpoints/{name}" for name in ("state.pt", "curve.csv")
+    ]
+    while not all(path.exists() for path in saved):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (job,) = Cluster.command("squeue", "-h", "-o", "%A").split()
@@ -97,23 +100,28 @@ def signal_run(run, number):
                 os.kill(int(path.parent.name), number)
 
 
-def terminate(slurm, run, job):
+def terminate(slurm, folder, run, job):
     slurm.command("scancel", "--signal=TERM", job)
 
 
-def reach_the_time_limit(slurm, run, job):
+def reach_the_time_limit(slurm, folder, run, job):
     slurm.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")
     signal_run(run, signal.SIGSTOP)  # until Slurm ends it, a minute after it began
+    said = scaling_laws(folder, "status", RESULTS)
+    assert "running\n0 of 1 jobs are done." in said and "1 begun, 0 to come" in said
+    assert f"Running: 1\n  Train {run}: step " in said and "test loss" in said
 
 
-def restart_the_daemon(slurm, run, job):
+def restart_the_daemon(slurm, folder, run, job):
     slurm.stop("n1")
     time.sleep(1)
     slurm.start_node("n1")
 
 
-def requeue(slurm, run, job):
+def requeue(slurm, folder, run, job):
     slurm.command("scontrol", "requeue", job)
+    said = scaling_laws(folder, "status", RESULTS)
+    assert f"In the queue: 1\n  Train {run}" in said and "Running" not in said
 
 
 @pytest.mark.parametrize(
@@ -131,8 +139,10 @@ def test_a_run_ends_as_if_nothing_had_happened(finished, copy, slurm, event, res
     often = "training={checkpoint_minutes: 0.001}"
     target = f"{RESULTS}/runs/{path.name}/curve.parquet"
     process = begin(copy, "--config", often, "--", target)
-    event(slurm, path.name, training(copy, path.name))
+    event(slurm, copy, path.name, training(copy, path.name))
     end(process)
+    said = scaling_laws(copy, "status", RESULTS)
+    assert "ended well\n1 of 1 jobs are done." in said and "Running" not in said
     log = (copy / RESULTS / f"logs/train/{path.name}.log").read_text()
     assert ("goes on at step" in log) == resumed
     assert_equal_run(finished, copy, path.name)

@@ -43,6 +43,24 @@ GROUP_FAILED = """\
         shell:
             scaling-laws train
 """
+# The log of the job, which is that of a Snakemake on a node, and the command's.
+RULE = "=" * 80
+QUOTED = f"""\
+Logfile {{folder}}/34.log:
+{RULE}
+SNAKEMAKE
+=========
+  Command: snakemake/__main__.py --target-jobs train:run=small
+  Host: node
+[Thu Nov 26 23:21:22 2026]
+Job 0: Train small; progress in results/logs/train/small.log
+Exiting because a job execution failed. Look above for error messages
+{RULE}
+Logfile results/logs/train/small.log:
+{RULE}
+23:21:20 small: stopped at step 8 and saved
+{RULE}
+"""
 AGAIN = "Trying to restart job ca80-f8d6.\n"
 DONE = """\
 [Thu Nov 26 23:21:40 2026]
@@ -84,6 +102,13 @@ def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_pa
     said = why(task, tmp_path)
     assert said.startswith(f"Train small: small: steps: 3 of 9\n    {killed}\n    (")
     assert said.endswith(f"(results/logs/train/small.log, {tmp_path}/34.log)")
+
+
+def test_the_log_of_a_node_is_not_taken_for_that_of_the_workflow(tmp_path):
+    found = read(tmp_path, LOG, GROUP_FAILED, QUOTED, AGAIN)
+    assert (found.command, found.host) == ("/bin/snakemake --profile profiles/slurm", "head")
+    assert (found.ended, found.failed) == (False, False)
+    assert list(found.tasks) == ["1", "3"] and found.tasks["1"].state == "queued"
 
 
 def test_what_is_tried_again_has_not_failed(tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ GROUP_ERROR = re.compile(r" *message: Error in group \w+$")
 FIELD = re.compile(r" *(jobid|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
 LAST = "Complete log(s): "
+QUOTE = re.compile(r"\s*={40,}$")  # above and below a log that is quoted
 UNSUCCESSFUL = "Exiting because a job execution failed."
 
 
@@ -115,7 +116,7 @@ def read(path: Path, text: str) -> Journal:
     scheduled: dict[str, list[str]] = {}  # jobs of a group, by the name that Snakemake gives it
     # Slurm's log of a group comes before those of its jobs that failed.
     group_log: list[Path] = []
-    lines = iter(text.splitlines())
+    lines = _own(text.splitlines())
     for line in lines:
         if line.startswith("  Command: "):
             journal.command = line.removeprefix("  Command: ")
@@ -166,6 +167,20 @@ def read(path: Path, text: str) -> Journal:
         elif line.startswith(UNSUCCESSFUL):
             journal.failed = True
     return journal
+
+
+def _own(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that are Snakemake's own, without the logs of failed jobs that it quotes.
+
+    On a cluster that of a job is another Snakemake's, which tells of jobs in the same words.
+    """
+    named = quoted = False
+    for line in lines:
+        if QUOTE.match(line) and (named or quoted):
+            named, quoted = False, not quoted
+        elif not quoted:
+            named = line.lstrip().startswith("Logfile ") and line.endswith(":")
+            yield line
 
 
 def _wanted(lines: Iterator[str]) -> dict[str, int]:
