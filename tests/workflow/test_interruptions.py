@@ -55,7 +55,7 @@ def logged(folder, run, words):
     ("stage", "targets", "lost"),
     [
         ("crawl", ["corpus"], ("crawl", "documents", "corpus", "corpora")),
-        ("train", ["runs", "fits"], ("runs/*-2x1*", "tables/*.parquet", "tables/model_size")),
+        ("train", ["runs", "fits"], ("runs/*-2x1*", "tables/*.parquet", "tables/*/runs.parquet")),
         ("fit", ["fits"], ("fits",)),
     ],
 )
