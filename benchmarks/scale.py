@@ -11,6 +11,7 @@ the tables and writes them to PAGE. Exit code 1 when a dry run takes more than i
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 import tempfile
@@ -273,12 +274,12 @@ def of_crawl() -> list[Cost]:
     server = context.Process(target=crawl.serve, args=(there,), daemon=True)
     server.start()
     proxy = f"http://127.0.0.1:{here.recv()}"
-    sizes = sum(map(len, crawl.bodies())) / len(crawl.bodies()) / 4  # compressed
+    stored = fmean(len(gzip.compress(body)) for body in crawl.bodies())  # as in a WARC file
     found = []
     try:
         for pages in AMOUNTS["crawl"]:
             seconds, peak = crawl.measured(crawl.ours, crawl.addresses(pages), proxy)
-            found.append(Cost(pages, seconds, peak * 1e6, pages * sizes))
+            found.append(Cost(pages, seconds, peak * 1e6, pages * stored))
     finally:
         server.terminate()
         server.join()
@@ -406,8 +407,8 @@ def main() -> int:
             "",
             f"With the shards and parts of config/webtext.yaml, of {LINES:,} submissions in "
             f"{DUMPS} dumps and {LINKS:,} links. CPU hours are of one core of this machine; a "
-            "crawl waits for servers besides. Peak memory is of one job. Lines are drawn through "
-            f"{AMOUNTS['documents'][0]:,} and {AMOUNTS['documents'][1]:,} documents at most: what "
+            "crawl waits for servers besides. Peak memory is of a job's largest process. Lines go "
+            f"through {AMOUNTS['documents'][0]:,} and {AMOUNTS['documents'][1]:,} documents at most: what "
             "takes minutes of 20 million is known roughly.",
             "",
             *table,

@@ -280,7 +280,6 @@ def test_what_has_no_meaning_is_refused(project, capsys, words, said):
 def test_a_source_is_looked_for_in_the_results_that_are_here(project, capsys, tmp_path):
     table = Path("mine.parquet")
     shutil.copy("results/tables/model_size/runs.parquet", table)
-    shutil.copy("results/tables/model_size/curves.parquet", "curves.parquet")
     run("trace", table, "--forward", code=2)
     assert "mine.parquet: no job has read it" in capsys.readouterr().err
 

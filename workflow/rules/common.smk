@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
 
 from scaling_laws import config as configuration
-from scaling_laws.corpus.forgotten import Forgotten
+from scaling_laws.corpus.forgotten import OUTCOME, Forgotten
 from scaling_laws.errors import InputError
 from scaling_laws.figures import FIGURES, PAPER, drawable, reads_laws, reads_studies
 from scaling_laws.lineage.code import closure, source_of
@@ -179,9 +179,9 @@ def unheeded(manifest, concerned):
     path = str(settings.forgotten)
     try:
         statistics = json.loads(Path(manifest).read_bytes())["statistics"]
-        then = Forgotten(statistics.get("forgotten", []))
-    except (OSError, ValueError, LookupError):
-        return path
+        then = Forgotten(statistics.get(OUTCOME, []))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return path  # no manifest that tells
     return ancient(path) if concerned(then) == concerned(FORGOTTEN) else path
 
 

@@ -54,7 +54,7 @@ def forget(
 
     Raises:
         InputError: When neither or both are named, one is no address or domain, there are no
-            results, or a table of them or the list cannot be read.
+            results, a table of them or the list cannot be read, or no Snakefile tells of a list.
     """
     if (url is None) == (domain is None):
         raise InputError("forget: expected one of --url and --domain")
