@@ -408,8 +408,8 @@ def main() -> int:
             f"With the shards and parts of config/webtext.yaml, of {LINES:,} submissions in "
             f"{DUMPS} dumps and {LINKS:,} links. CPU hours are of one core of this machine; a "
             "crawl waits for servers besides. Peak memory is of a job's largest process. Lines go "
-            f"through {AMOUNTS['documents'][0]:,} and {AMOUNTS['documents'][1]:,} documents at most: what "
-            "takes minutes of 20 million is known roughly.",
+            f"through {AMOUNTS['documents'][0]:,} and {AMOUNTS['documents'][1]:,} documents at "
+            "most: what takes minutes of 20 million is known roughly.",
             "",
             *table,
             "",
