@@ -1,4 +1,5 @@
 # What the rules share: the checked configuration, the run table, and the code that a stage runs.
+import gc
 import json
 import os
 import re
@@ -8,6 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "src")))
+
+# All that Snakemake makes of thousands of jobs stays: to look through it for what could go after
+# every 700 new objects, Python's default, takes a tenth of a dry run.
+gc.set_threshold(100_000)
 
 from scaling_laws import config as configuration
 from scaling_laws.corpus.forgotten import OUTCOME, Forgotten

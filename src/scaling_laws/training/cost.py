@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
 
 from scaling_laws.models.counts import training_flop_per_token
 from scaling_laws.training.spec import RunSpec
@@ -44,6 +43,8 @@ def fit_times(specs: Sequence[RunSpec], seconds: Sequence[float]) -> list[float]
 
     Relative errors are squared, so that a small model counts as much as a large one.
     """
+    from scipy.optimize import nnls  # a second, which a dry run needs not wait for
+
     measured = np.array(seconds)
     parts = np.array([work(spec) for spec in specs])
     scale = parts.max(axis=0)
