@@ -5,6 +5,7 @@
 rule links:
     input:
         code=sources("corpus.links.links"),
+        domains=multiext("src/scaling_laws/corpus/links/", "media.txt", "blocked.txt"),
         dump=get_dump,
         blocklist=get_blocklist,
     output:

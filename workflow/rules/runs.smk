@@ -53,6 +53,11 @@ rule plan_study:
 rule plan:
     input:
         code=sources("studies.plan"),
+        templates=[
+            "src/scaling_laws/studies/plan.html.jinja",
+            "src/scaling_laws/page.css.jinja",
+            "src/scaling_laws/sortable.js.jinja",
+        ],
     output:
         table="<results>/plan/runs.tsv",
         page="<results>/plan/plan.html",

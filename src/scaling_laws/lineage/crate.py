@@ -26,10 +26,11 @@ from rocrate.rocrate import ROCrate
 
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import sha256
-from scaling_laws.lineage.graph import METADATA, WORKFLOW, Graph, Job, counted
+from scaling_laws.lineage.graph import METADATA, WORKFLOW, Graph, Job, counted, whole
 from scaling_laws.lineage.manifest import File
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
+from scaling_laws.progress import track
 
 # What lies beside the Snakefile and goes into the crate with it.
 COPIED = ("LICENSE", "config.yaml", "envs", "pyproject.toml", "src/scaling_laws", "workflow")
@@ -48,17 +49,17 @@ TYPES = {bool: "Boolean", int: "Integer", float: "Float"}
 def crate(results: Path = Path("results"), *, workflow: Path = Path("Snakefile")) -> None:
     """Describe results as a Workflow Run RO-Crate, by its ro-crate-metadata.json in their folder.
 
-    The folder is then the crate, and whole: the workflow is copied into lineage/workflow in it. A
-    file that has not the size and time that its manifest names is hashed again.
+    The folder is then the crate, and whole: the workflow is copied into lineage/workflow in it.
+    Every file is hashed again, since the crate vouches for it.
 
     Args:
-        results: Folder of the results, or one in it.
+        results: Folder of the results.
         workflow: The Snakefile that made them; the rest of the workflow lies beside it.
 
     Raises:
         InputError: When there are no manifests or no Snakefile, or a file is not as it was written.
     """
-    graph = Graph(results)
+    graph = Graph(whole(results))
     for path, reason in graph.damaged.items():
         raise InputError(
             f"{graph.shown(path)}: a manifest that cannot be read ({reason}), so that the crate "
@@ -136,7 +137,11 @@ class Crate:
         self._examples: dict[str, dict[str, Entity]] = defaultdict(dict)
         self._project = self._read_project()
         self._workflow = self._add_workflow(workflow)
-        self._files = {path: self._add_file(path, file) for path, file in self._known().items()}
+        known = self._known().items()
+        self._files = {
+            path: self._add_file(path, file)
+            for path, file in track(known, "crate: files", len(known))
+        }
         steps = self._add_steps()
         actions = [self._add_action(job) for job in graph.jobs]
         for key, found in (("input", self._inputs), ("workExample", self._examples)):
@@ -178,7 +183,7 @@ class Crate:
                 sha256=file.sha256,
                 contentSize=str(file.bytes),
             )
-        if fault := file.fault(path):
+        if fault := file.fault(path, anew=True):
             raise InputError(
                 f"{self._graph.shown(path)}: {fault} by the manifest of its job; see `verify`"
             )

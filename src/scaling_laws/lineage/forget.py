@@ -19,7 +19,7 @@ from scaling_laws.corpus.forgotten import OUTCOME, Forgotten, domain_entry, host
 from scaling_laws.corpus.links.urls import shard_of
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import place
-from scaling_laws.lineage.graph import PAGE, Graph, Job, counted
+from scaling_laws.lineage.graph import PAGE, Graph, Job, counted, whole
 from scaling_laws.lineage.rows import pages, rows, rows_with, search, tables
 from scaling_laws.lineage.stages import edges_of, layers_of, stages_of
 from scaling_laws.output import atomic
@@ -64,7 +64,7 @@ def forget(
         entry = page_entry(url) if url is not None else domain_entry(domain or "")
     except ValueError as error:
         raise InputError(f"--{'domain' if url is None else 'url'}: {error}") from None
-    graph = Graph(results)
+    graph = Graph(whole(results))
     config = settings_of(graph.results)
     listed = list or list_of(graph, config or Config())
     if listed is None:

@@ -18,8 +18,8 @@ from scaling_laws.lineage.manifest import FOLDER, STAGES, File, Manifest
 PAGE = Path(FOLDER, "index.html")
 METADATA = Path("ro-crate-metadata.json")
 WORKFLOW = Path(FOLDER, "workflow")
-# What Snakemake and an interrupted job leave among the results.
-UNTOLD = {"logs", "benchmarks", "checkpoints"}
+# What Snakemake leaves in the results, and an interrupted job in the folder of its run.
+OF_SNAKEMAKE, OF_A_RUN = ("logs", "benchmarks"), "checkpoints"
 
 
 class Job:
@@ -47,6 +47,15 @@ class Job:
         return self.made.rule or self.made.command
 
     @property
+    def is_aptly_named(self) -> bool:
+        """Whether the manifest has the name of its rule, command or files, as the workflow has it.
+
+        A copy that somebody made of it has another one.
+        """
+        names = {self.name, self.made.command, *(path.name.split(".")[0] for path in self.outputs)}
+        return self.path.stem in names
+
+    @property
     def subject(self) -> str:
         """What distinguishes it from other jobs of its rule."""
         home = self.path.parent.parent
@@ -70,7 +79,8 @@ class Graph:
             InputError: There is no such folder, or no manifest in it.
         """
         if not results.is_dir():
-            raise InputError(f"{results}: no such folder; expected one of results")
+            found_file = "found a file" if results.exists() else "no such folder"
+            raise InputError(f"{results}: {found_file}; expected a folder of results")
         self.results = place(results)
         self.damaged: dict[Path, str] = {}
         found = {job.path: job for job in self._read(manifests_below(self.results))}
@@ -87,7 +97,10 @@ class Graph:
         }
         for folder in sorted(outside):
             found |= {job.path: job for job in self._read(folder.glob("*.json"))}
-        self.jobs = sorted(found.values(), key=lambda job: (job.made.ended, job.path))
+        # Of a manifest and its copies the last is taken for the maker of the files.
+        self.jobs = sorted(
+            found.values(), key=lambda job: (job.made.ended, job.is_aptly_named, job.path)
+        )
 
     def _read(self, paths: Iterable[Path]) -> Iterator[Job]:
         for path in sorted(paths):
@@ -190,7 +203,8 @@ class Graph:
     def _is_untold(self, path: Path) -> bool:
         here = path.relative_to(self.results)
         return (
-            not UNTOLD.isdisjoint(here.parts)
+            here.parts[0] in OF_SNAKEMAKE
+            or OF_A_RUN in here.parts[:-1]
             or any(part.startswith(".") for part in here.parts)
             or path.suffix == ".lock"
             or _is_manifest(path)
@@ -246,7 +260,8 @@ def results_of(path: Path) -> Path:
         InputError: It lies in none that has manifests.
     """
     here = place(path)
-    within = [folder.parent for folder in (here, *here.parents) if folder.name in STAGES]
+    around = (here, *here.parents)
+    within = [folder for folder in around if any((folder / name).is_dir() for name in STAGES)]
     nearest = within[0] if within else here if here.is_dir() else here.parent
     for results in (nearest, place(Path("results"))):
         if any(manifests_below(results)):
@@ -256,6 +271,17 @@ def results_of(path: Path) -> Path:
         "workflow leaves one a job, and a command by hand with --lineage; --results names results "
         "that are elsewhere"
     )
+
+
+def whole(folder: Path) -> Path:
+    """Return a results folder, as for what would be wrong of a part of one.
+
+    Raises:
+        InputError: It is a folder in one.
+    """
+    if folder.is_dir() and (results := results_of(folder)) in place(folder).parents:
+        raise InputError(f"{folder}: a part of the results; expected the whole folder, {results}")
+    return folder
 
 
 def _distinct(jobs: Iterable[Job]) -> list[Job]:

@@ -26,24 +26,36 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
     Args:
         graph: The results.
         url: Address of the page, in any of its spellings.
-        document: A doc_id.
+        document: A doc_id, of the crawl or of another corpus.
 
     Returns:
         `url_id`, `url`; `asked_for`, an address that no submission named, but that the page led to
         by redirects, or None; `submissions`, each with what became of it; `fetch`, the row of the
-        crawl, or None; `redirected_here`, other links that led there; `document`, with `doc_id` and
+        crawl, or None; `redirected_here`, other links that led to it or to what was asked for;
+        `document`, with `doc_id` and
         `words`, or `rejected` and its reason, or None;
         `duplicate`, the document kept in its favour, or None; `split`, or None; `tokens`, with
-        file, offset and count, or None; `runs`, with how often each has read it; `ends`, one
-        sentence; `not_whole`, what keeps it from being the whole story, or None.
+        file, offset and count, or None; `runs`, with how often each has read it, and how often
+        until the step whose weights it kept; `corpora`, the documents of it in other corpora, with
+        `corpus`, `doc_id` and `words`; `evaluated`, runs by the split or corpus that they were
+        evaluated on with it; `ends`, one sentence; `not_whole`, what keeps it from being the whole
+        story, or None.
 
     Raises:
         InputError: When nothing names the page, or there is no such document.
     """
     if document is not None:
-        named = list(rows_with(graph, "extract", "doc_id", [document], ("doc_id", "url")))
+        named = [
+            row
+            for command in ("extract", "corpus")
+            for row in rows_with(graph, command, "doc_id", [document], ("doc_id", "url"))
+            if row["url"]
+        ]
         if not named:
-            raise InputError(f"--document {document}: no shard has it; expected a doc_id")
+            raise InputError(
+                f"--document {document}: no shard has it, and no corpus at an address; expected a "
+                "doc_id"
+            )
         # Equal texts are one document; the first of their pages stands for it.
         url = named[0]["url"]
     assert url is not None
@@ -61,10 +73,15 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
     columns = ("url_id", "url", "final_url")
     ended = [row for _, row in pages(graph, "crawl", columns, Forgotten([page]))]
     found["redirected_here"] = [row["url"] for row in ended if row["url_id"] != key]
-    if not found["submissions"] and not links and not fetch:
+    found |= _in_corpora(graph, page)
+    if not (found["submissions"] or links or fetch or found["corpora"]):
         if not found["redirected_here"]:
-            raise InputError(f"--url {url}: no submission of the dumps named it (page {page})")
-        return story(graph, found["redirected_here"][0]) | {"asked_for": url}
+            raise InputError(
+                f"--url {url}: no submission of the dumps named it, and no document of another "
+                f"corpus is from there (page {page})"
+            )
+        first, *others = found["redirected_here"]
+        return story(graph, first) | {"asked_for": url, "redirected_here": others}
     found |= {"document": None, "rejected": None, "duplicate": None, "leak": None}
     found |= {"split": None, "tokens": None, "runs": []}
     for row in rows_with(graph, "extract", "url_id", [key]):
@@ -75,9 +92,32 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
             found["document"]["title"] = row["title"]
     if found["document"]:
         _follow(graph, found, key)
-    found["ends"] = _ending(found)
     found["not_whole"] = graph.gap(graph.unexplained(graph.jobs))
+    found["ends"] = _ending(found)
     return found
+
+
+def _in_corpora(graph: Graph, page: str) -> Row:
+    """Return what other corpora have of a page, and the runs that were evaluated on it there."""
+    found: Row = {"corpora": [], "evaluated": {}}
+    columns = ("url", "doc_id", "words", "text")
+    for path, row in pages(graph, "corpus", columns, Forgotten([page])):
+        corpus = graph.maker[path].subject
+        found["corpora"].append({"corpus": corpus, "doc_id": row["doc_id"], "words": row["words"]})
+        for tokens in tables(graph, "encode", ("doc_id", "offset")):
+            if graph.maker[tokens].subject == corpus and search(tokens, "doc_id", [row["doc_id"]]):
+                found["evaluated"][corpus] = _evaluated(graph, tokens)
+    return found
+
+
+def _evaluated(graph: Graph, documents: Path) -> list[str]:
+    """Return the runs that were evaluated on a token file, given the table of its documents."""
+    readers = graph.readers.get(_token_file(documents), [])
+    return [job.subject for job in readers if job.made.command == "evaluate"]
+
+
+def _token_file(documents: Path) -> Path:
+    return documents.with_name(documents.name.replace(".documents.parquet", ".bin"))
 
 
 def _submissions(graph: Graph, url: str, page: str) -> list[Row]:
@@ -135,7 +175,7 @@ def _follow(graph: Graph, found: Row, key: str) -> None:
         if graph.maker[path].subject != found["split"]:
             continue
         for row in search(path, "doc_id", [doc_id]):
-            file = path.with_name(path.name.replace(".documents.parquet", ".bin"))
+            file = _token_file(path)
             found["tokens"] = {
                 "file": graph.shown(file),
                 "offset": row["offset"],
@@ -143,6 +183,8 @@ def _follow(graph: Graph, found: Row, key: str) -> None:
             }
             if found["split"] == "train":
                 found["runs"] = list(_runs(graph, file, row["offset"], row["tokens"]))
+            else:
+                found["evaluated"][found["split"]] = _evaluated(graph, path)
 
 
 def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[Row]:
@@ -152,34 +194,46 @@ def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[Row]:
             continue
         spec = RunSpec.model_validate(job.made.parameters["spec"])
         steps = int(job.made.statistics.get("steps", spec.steps))
+        kept = int(job.made.statistics.get("step", steps))  # with the best weights, if those are
         stream = TokenStream(file, spec.data_tokens, spec.data_seed)
         batches = Batches(stream, spec.n_ctx, spec.batch_sequences, spec.seed)
-        times = batches.times_read(stream.place(offset), tokens, steps)
+        where = stream.place(offset)
+        times = batches.times_read(where, tokens, steps)
         if times:
-            yield {"run": spec.name, "times": times}
+            until = batches.times_read(where, tokens, kept) if kept < steps else times
+            yield {"run": spec.name, "times": times, "kept_step": kept, "times_kept": until}
 
 
 def _ending(found: Row) -> str:
-    """Return in one sentence what became of the page."""
-    fetch, document = found["fetch"], found["document"]
-    if found["link"] is None:
-        reasons = sorted({row["rejected"] for row in found["submissions"] if row["rejected"]})
-        return f"It was not crawled: {'; '.join(reasons) or 'no submission was taken'}."
-    if fetch is None:
-        return "It is a link, and has not been crawled."
-    if fetch["outcome"] != "ok":
-        return f"It was not fetched: {fetch['outcome']} ({fetch['detail']})."
-    if document is None:
-        return f"Its text was rejected: {found['rejected'] or 'no reason is known'}."
+    """Return in one sentence what became of the page: the last that is known of it."""
+    fetch = found["fetch"]
+    lost = found["not_whole"]  # so that what is not known may have been nevertheless
+    if found["tokens"]:
+        return f"Its text is in the {found['split']} split."
+    if found["split"]:
+        end = "; no manifest tells of its tokens" if lost else ", which is not encoded"
+        return f"It is in the {found['split']} split{end}."
     if twin := found["duplicate"]:
         kind = "an exact copy" if twin["kind"] == "exact" else "a near duplicate"
         why = f" ({twin['reason']})" if twin["reason"] not in (None, "duplicate") else ""
         return f"It was dropped as {kind} of {twin['url'] or twin['of']}{why}."
-    if found["split"] is None:
+    if found["leak"]:
         return "It was left out of both splits, near a document of the test split."
-    if found["tokens"] is None:
-        return f"It is in the {found['split']} split, which is not encoded."
-    return f"Its text is in the {found['split']} split."
+    if found["document"]:
+        return "It is a document; no manifest tells of its split."
+    if found["rejected"]:
+        return f"Its text was rejected: {found['rejected']}."
+    if fetch is not None and fetch["outcome"] != "ok":
+        return f"It was not fetched: {fetch['outcome']} ({fetch['detail']})."
+    if fetch is not None:
+        return "It was fetched; no manifest tells of its text."
+    if found["link"]:
+        end = "; no manifest tells of its crawl" if lost else ", and has not been crawled"
+        return f"It is a link{end}."
+    if found["submissions"]:
+        reasons = sorted({row["rejected"] for row in found["submissions"] if row["rejected"]})
+        return f"It was not crawled: {'; '.join(reasons) or 'no submission was taken'}."
+    return "It is in another corpus alone."
 
 
 def tell(graph: Graph, found: Row) -> Iterable[object]:
@@ -187,7 +241,10 @@ def tell(graph: Graph, found: Row) -> Iterable[object]:
     tree = Tree(f"[bold]{escape(found['url'])}[/]  page {found['url_id']}")
     if found["asked_for"]:
         tree.add(escape(f"it led to {found['asked_for']}, which no submission named"))
-    named = tree.add(f"named by {counted(len(found['submissions']), 'submission')}")
+    # One that was posted to several places stands in a dump as often.
+    submissions = {row["submission"] for row in found["submissions"]}
+    said = counted(len(submissions), "submission") if submissions else "no submission"
+    named = tree.add(f"named by {said}")
     for row in found["submissions"]:
         where = f" in {row['dump']}" if row["dump"] else ""
         score = f", score {row['score']}" if "score" in row else ""
@@ -201,7 +258,8 @@ def tell(graph: Graph, found: Row) -> Iterable[object]:
         when = f"{fetch['fetched_at']:%F %T}"
         tree.add(escape(f"fetch: {fetch['outcome']}{detail}{status}{led}, {when}"))
     if others := found["redirected_here"]:
-        tree.add(escape(f"redirected to from {', '.join(others)}"))
+        where = found["asked_for"] or "it"
+        tree.add(escape(f"redirects from elsewhere led to {where}: {', '.join(others)}"))
     if found["rejected"]:
         tree.add(escape(f"text rejected: {found['rejected']}"))
     if document := found["document"]:
@@ -222,11 +280,25 @@ def tell(graph: Graph, found: Row) -> Iterable[object]:
     if found["runs"]:
         seen = tree.add(f"read by {counted(len(found['runs']), 'run')}")
         for row in found["runs"]:
-            times = f"{row['times']:.3g}"
-            seen.add(escape(f"{row['run']}: {'once' if times == '1' else f'{times} times'}"))
+            kept = ""
+            if row["times_kept"] != row["times"]:
+                until = _times(row["times_kept"])
+                kept = f", {until} until step {row['kept_step']}, whose weights it kept"
+            seen.add(escape(f"{row['run']}: {_times(row['times'])}{kept}"))
     elif found["tokens"] and found["split"] == "train":
         tree.add("no run has read it")
+    for row in found["corpora"]:
+        tree.add(
+            escape(f"document {row['doc_id']} of the corpus {row['corpus']}, {row['words']} words")
+        )
+    for name, runs in found["evaluated"].items():
+        tree.add(escape(f"evaluated on {name} with it: {counted(len(runs), 'run')}"))
     yield tree
     yield escape(found["ends"])
     if found["not_whole"]:
         yield f"[red]{escape(found['not_whole'])}[/]"
+
+
+def _times(times: float) -> str:
+    said = f"{times:.3g}"
+    return "once" if said == "1" else f"{said} times"

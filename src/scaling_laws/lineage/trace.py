@@ -128,6 +128,13 @@ def _answer(
         "jobs": [_of_job(graph, job) for job in reached],
         "sources": {} if forward else _sources(graph, reached),
         "totals": totals(reached),
+        "outdated": {
+            graph.shown(path): [graph.shown(each) for each in others]
+            for job in reached
+            if (others := graph.outdated(job))
+            for path in job.outputs
+            if graph.maker[path] is job
+        },
         "changed": {graph.shown(each): fault for each, fault in _changed(graph, path).items()},
         "not_whole": graph.gap(graph.hiding if forward else graph.unexplained(reached)),
     }
@@ -207,13 +214,23 @@ def _tell(
         if dumps:
             yield f"Dumps: {', '.join(map(escape, dumps))}"
         yield f"Sources: {escape(_names(list(sources)))}, {size}" if sources else "Sources: none"
-    counts = ", ".join(f"{count:,} {name}" for name, count in answer["totals"].items())
+    counts = ", ".join(
+        f"{count:,} {name.removesuffix('s') if count == 1 else name}"
+        for name, count in answer["totals"].items()
+    )
     if counts:
-        yield f"In it: {counts}"
+        yield f"Counted by these jobs: {counts}"
     if changed := answer["changed"]:
         first, fault = next(iter(changed.items()))
         more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
         yield f"[red]Not what that job wrote:[/] {escape(f'{first} ({fault}){more}')}"
+    if outdated := answer["outdated"]:
+        name, others = next(iter(outdated.items()))
+        more = f", and {len(outdated) - 1} more; `scaling-laws verify` names each"
+        yield (
+            "[red]Made from another version of what is there:[/] "
+            f"{escape(name)} ({escape(_names(others))}){more if len(outdated) > 1 else ''}"
+        )
     if answer["not_whole"]:
         yield f"[red]{escape(answer['not_whole'])}[/]"
 

@@ -31,10 +31,13 @@ from scaling_laws.text_files import WITH_ADDRESSES
 # Options that have the name of a key and not its meaning.
 OTHERWISE = {"archives", "laws", "file", "blocklist", "parts", "shards"}
 NAMES, REASONS = 3, 20  # files of one reason that are named, and reasons of one kind
+# Snakemake goes back for a file behind others that are there only when it is asked for by name.
+ANEW = "`snakemake --cores all FILE`"
 KINDS = {
-    "damaged": "Manifests that cannot be read; remove them, and Snakemake runs their jobs again",
-    "changed": "Changed since they were written; remove them, and Snakemake makes them anew",
-    "missing": "Missing; Snakemake makes them anew",
+    "damaged": f"Manifests that cannot be read; remove them, and {ANEW} runs their jobs again",
+    "changed": f"Changed since they were written; remove them, and {ANEW} makes them anew",
+    "missing": f"Missing; {ANEW} makes them anew",
+    "source": "Sources that are not what was read",
     "stale": "Made from another version of an input",
     "code": "Made by older code",
     "config": "Made with other settings than the configuration",
@@ -162,9 +165,8 @@ def findings(graph: Graph) -> Iterator[Finding]:
 
 def _content(graph: Graph) -> Iterator[Finding]:
     """Yield what is missing, or has another content than when it was written or read."""
-    expected = dict(graph.sources(graph.jobs))
-    for job in graph.jobs:
-        expected |= {path: file for path, file in job.outputs.items() if graph.maker[path] is job}
+    expected = graph.sources(graph.jobs)
+    expected |= {path: job.outputs[path] for path, job in graph.maker.items()}
     for path, file in track(sorted(expected.items()), "verify: files", len(expected)):
         name = graph.shown(path)
         if not path.is_file():
@@ -178,7 +180,7 @@ def _content(graph: Graph) -> Iterator[Finding]:
                 )
                 yield Finding("missing", name, by)
         elif fault := file.fault(path, anew=True):
-            yield Finding("changed", name, fault)
+            yield Finding("changed" if path in graph.maker else "source", name, fault)
 
 
 def _inputs(graph: Graph) -> Iterator[Finding]:
@@ -319,7 +321,8 @@ def _print_reasons(path: Path, configfiles: list[Path], as_json: bool) -> None:
         return
     print("\n".join(found) or f"{path}: Snakemake would not make it anew")
     if changed:
-        print(f"{path}: not what its job wrote ({changed}); remove it, and Snakemake makes it anew")
+        again = shlex.join(["snakemake", "--cores", "all", *_asking_for(path, configfiles)])
+        print(f"{path}: not what its job wrote ({changed}); remove it, and `{again}` makes it anew")
 
 
 def fault_of(path: Path) -> str | None:
@@ -329,7 +332,12 @@ def fault_of(path: Path) -> str | None:
         maker = Graph(results_of(here)).maker.get(here)
     except InputError:  # no results yet
         return None
-    return maker.outputs[here].fault(here) if maker and here.exists() else None
+    return maker.outputs[here].fault(here, anew=True) if maker and here.exists() else None
+
+
+def _asking_for(path: Path, configfiles: list[Path]) -> list[str]:
+    """Return the words that ask Snakemake for a file by some overlays."""
+    return [*(["--configfile", *map(str, configfiles)] if configfiles else []), "--", str(path)]
 
 
 def reasons(path: Path, configfiles: list[Path]) -> list[str]:
@@ -343,13 +351,9 @@ def reasons(path: Path, configfiles: list[Path]) -> list[str]:
     for file in configfiles:
         if not file.is_file():
             raise InputError(f"--configfile {file}: no such file")
-    words = ["snakemake", "--dry-run", "--quiet", "host"]
-    if configfiles:
-        words += ["--configfile", *map(str, configfiles)]
+    words = ["snakemake", "--dry-run", "--quiet", "host", *_asking_for(path, configfiles)]
     try:
-        done = subprocess.run(
-            [*words, "--", str(path)], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise InputError("snakemake: no such command; install the project's packages") from None
     output = done.stdout + done.stderr
@@ -357,7 +361,7 @@ def reasons(path: Path, configfiles: list[Path]) -> list[str]:
         if "MissingRuleException" in output:
             raise InputError(f"{path}: no rule of the workflow here makes it")
         said = [line.strip() for line in output.splitlines() if line.strip()]
-        raise InputError(f"{shlex.join([*words, str(path)])}: {' '.join(said[-3:])}")
+        raise InputError(f"{shlex.join(words)}: {' '.join(said[-3:])}")
     jobs: dict[str, list[str]] = defaultdict(list)
     job = ""
     for line in output.splitlines():

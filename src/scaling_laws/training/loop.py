@@ -167,7 +167,7 @@ def train(
             with atomic(run) as partial:
                 partial.write_text(json.dumps(facts, indent=2) + "\n")
             shutil.rmtree(checkpoints, ignore_errors=True)
-            said = ("run", "outcome", "steps", "test_loss", "best_test_loss", "seconds")
+            said = ("run", "outcome", "step", "steps", "test_loss", "best_test_loss", "seconds")
             return {key: facts[key] for key in said}
     return {}
 
