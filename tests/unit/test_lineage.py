@@ -13,7 +13,7 @@ from shell import run
 from synthetic_runs import TOKENS, joint
 
 from scaling_laws.lineage import code, manifest
-from scaling_laws.lineage.graph import Graph
+from scaling_laws.lineage.graph import Graph, results_of
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_a_changed_source_is_named(project, capsys):
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 1
     table.write_bytes(content)
-    assert findings(capsys, 1) == STUDY | {("changed", str(table))}
+    assert findings(capsys, 1) == STUDY | {("source", str(table))}
 
 
 def test_older_code_is_named(project, capsys, monkeypatch, tmp_path):
@@ -186,6 +186,12 @@ def test_what_a_later_job_outdated_is_named(project, capsys):
         ("stale", f"results/figures/held_out.{end}") for end in ("svg", "png", "csv", "json")
     }
     assert findings(capsys, 1) == STUDY | pictures
+    run("trace", "results/figures/held_out.svg")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Made from another version of what is there: results/figures/held_out." in told
+    assert "(results/tables/held_out.csv), and 3 more" in told
+    run("trace", "results/tables/held_out.csv")
+    assert "another version" not in capsys.readouterr().out
 
 
 def test_other_settings_and_a_former_grid_are_named(project, capsys):
@@ -220,9 +226,10 @@ def test_a_lost_or_damaged_manifest_is_not_passed_over(project, capsys):
     assert ("missing", "results/tables/held_out.csv") in findings(capsys, 1)
 
 
-def test_what_lies_beside_manifests_is_looked_through(project, capsys):
+@pytest.mark.parametrize("name", ["L.json", "L_N copy.json"])
+def test_what_lies_beside_manifests_is_looked_through(project, capsys, name):
     manifest = Path("results/fits/lineage/L_N.json")
-    copy = manifest.with_name("L.json")  # of two that ended in one second the last name counts
+    copy = manifest.with_name(name)
     shutil.copy(manifest, copy)
     note = manifest.with_name("note.txt")
     note.write_text("mine")
@@ -267,7 +274,10 @@ def test_jobs_of_a_rule_are_dated_from_the_first_to_the_last(tmp_path, capsys, m
         (["trace", "--url", "http://a.example/", "--forward"], "--forward: expected a path"),
         (["verify", "--configfile", "x.yaml"], "--configfile: expected --explain with it"),
         (["verify", "--explain", "x", "--configfile", "no.yaml"], "no.yaml: no such file"),
+        (["verify", "README.md"], "README.md: found a file; expected a folder of results"),
         (["crate", "--workflow", "README.md"], "README.md: found no rule"),
+        (["crate", "results/fits"], "results/fits: a part of the results; expected the whole"),
+        (["forget", "results/tables/model_size", "--domain=a.example"], "a part of the results"),
         (["trace", "README.md", "--results", "nowhere"], "nowhere: no such folder"),
     ],
 )
@@ -275,6 +285,23 @@ def test_what_has_no_meaning_is_refused(project, capsys, words, said):
     Path("README.md").write_text("A rule of thumb: read this.\n")
     run(*words, code=2)
     assert said in capsys.readouterr().err
+
+
+def test_files_that_nobody_made_are_found_whatever_their_folder(project, capsys):
+    for name in ("figures/logs/a.svg", "figures/checkpoints/b.svg", "fits/benchmarks"):
+        path = Path("results", name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        assert ("unknown", str(path)) in findings(capsys, 1)
+
+
+def test_results_below_a_folder_with_the_name_of_a_stage_are_found(project, capsys):
+    Path("runs").mkdir()
+    shutil.move("results", "runs/results")
+    run("trace", "runs/results", "--as-json")
+    assert json.loads(capsys.readouterr().out)["path"] == "runs/results"
+    assert results_of(Path("runs/results/fits/L_N.json")) == Path.cwd() / "runs/results"
+    assert results_of(Path("runs/results")) == Path.cwd() / "runs/results"
 
 
 def test_a_source_is_looked_for_in_the_results_that_are_here(project, capsys, tmp_path):

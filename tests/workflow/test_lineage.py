@@ -51,7 +51,8 @@ def test_no_job_reads_what_its_rule_does_not_name(finished):
         first = next(file["path"] for file in job["outputs"] if file["path"] in declared)
         assert job["rule"] == rules[first]
         compared.add(job["rule"])
-        read = {file["path"] for file in job["inputs"] if file["path"].startswith(RESULTS)}
+        ours = (f"{RESULTS}/", "src/")
+        read = {file["path"] for file in job["inputs"] if file["path"].startswith(ours)}
         # The snapshots of a run are named as a folder.
         read = {path for path in read if "/snapshots/" not in path}
         # One file that a rule waits for may stand for others, which it names with their hashes.
@@ -100,7 +101,20 @@ def test_each_page_has_its_story(finished):
     # A run over few tokens passes over them often.
     expected = runs["tokens"] / runs["D"]
     assert all(abs(times[run] - expected[run]) < 1 for run in runs.index)
+    for row in story["runs"]:
+        kept = json.loads((finished / RESULTS / f"runs/{row['run']}/run.json").read_text())["step"]
+        assert row["kept_step"] == kept and row["times_kept"] <= row["times"]
     assert told(finished, "--document", page["doc_id"])["tokens"] == place
+
+    held_out = of(finished, "corpus/test.parquet").iloc[0]
+    story = told(finished, "--url", held_out["url"])
+    assert story["split"] == "test" and set(story["evaluated"]["test"]) == set(runs.index)
+    crawled = of(finished, "corpora/common_crawl.parquet").iloc[0]
+    for words in (("--url", crawled["url"]), ("--document", crawled["doc_id"])):
+        story = told(finished, *words)
+        assert story["corpora"][0]["doc_id"] == crawled["doc_id"] and story["submissions"] == []
+        assert set(story["evaluated"]["common_crawl"]) == set(runs.index)
+        assert story["ends"] == "It is in another corpus alone."
 
     pairs = of(finished, "corpus/duplicates.parquet")
     documents = of(finished, "documents/*[0-9].parquet").set_index("doc_id")
@@ -133,10 +147,27 @@ def test_each_page_has_its_story(finished):
     link = moved[moved["outcome"] == "ok"].iloc[0]
     story = told(finished, "--url", link["final_url"])
     assert story["asked_for"] == link["final_url"] and story["url"] == link["url"]
+    chain = told(finished, "--url", "http://faults.example/story.html")
+    led = moved[moved["final_url"] == "http://faults.example/story.html"]["url"]
+    assert {chain["url"], *chain["redirected_here"]} == set(led) and len(led) > 1
     assert story["document"] == told(finished, "--url", link["url"])["document"] is not None
     scaling_laws(
         finished, "trace", "--url", "http://nowhere.example/", "--results", RESULTS, code=2
     )
+
+
+def test_a_story_says_no_more_than_the_manifests_that_are_left(copy):
+    page = of(copy, "corpus/train.parquet").query("url.str.contains('rte.ie')").iloc[0]
+    folders = {
+        "tokens/lineage/train.json": "It is in the train split; no manifest tells of its tokens.",
+        "crawl/lineage/0.json": "It is in the train split; no manifest tells of its tokens.",
+        "corpus/lineage/split.json": "It is a document; no manifest tells of its split.",
+        "documents/lineage/0.json": "It is a link; no manifest tells of its crawl.",
+    }
+    for manifest, end in folders.items():
+        (copy / RESULTS / manifest).unlink()
+        story = told(copy, "--url", page["url"])
+        assert story["ends"] == end and "This may not be all" in story["not_whole"]
 
 
 def test_verify_finds_each_fault_and_only_it_wherever_the_results_are(finished, copy):
@@ -166,6 +197,25 @@ def test_verify_finds_each_fault_and_only_it_wherever_the_results_are(finished, 
     } == expected
 
 
+def test_what_verify_says_of_lost_files_makes_them_anew(copy):
+    lost, manifest = f"{RESULTS}/fits/L_N.json", f"{RESULTS}/tables/lineage/held_out.json"
+    (copy / lost).unlink()
+    (copy / manifest).write_text("{}")
+    said = scaling_laws(copy, "verify", RESULTS, code=1)
+    assert "Missing; `snakemake --cores all FILE` makes them anew" in said
+    assert "remove them, and `snakemake --cores all FILE` runs their jobs again" in said
+    (copy / manifest).unlink()
+    assert not planned_rules(copy)  # it does not go back behind what is there
+    assert planned_rules(copy, "--", lost, manifest) == {"fit": 1, "held_out": 1}
+
+
+def test_an_edited_list_of_domains_is_read_again(copy):
+    media = copy / "src/scaling_laws/corpus/links/media.txt"
+    media.write_text(media.read_text() + "media.example\n")
+    assert ("source", str(media.relative_to(copy))) in findings(copy)
+    assert planned_rules(copy)["links"] == 2
+
+
 def test_verify_explains_as_snakemake_would(copy):
     config = ("--configfile", "config/ci.yaml")
     fit = f"{RESULTS}/fits/L_N.json"
@@ -173,7 +223,8 @@ def test_verify_explains_as_snakemake_would(copy):
     assert "would not make it anew" in said and "not what its job wrote" not in said
     (copy / fit).write_text("{}")
     said = scaling_laws(copy, "verify", "--explain", fit, *config)
-    assert "would not make it anew" in said and "remove it, and Snakemake makes it anew" in said
+    command = f"snakemake --cores all --configfile config/ci.yaml -- {fit}"
+    assert "would not make it anew" in said and f"remove it, and `{command}` makes it" in said
     (copy / fit).unlink()
     said = scaling_laws(copy, "verify", "--explain", fit, *config)
     assert "Fit L_N: Missing output files" in said
@@ -251,6 +302,13 @@ def test_no_crate_is_made_of_what_is_not_as_it_was_written(copy):
     fit.write_text(content.replace("alpha_N", "alpha_M"))
     scaling_laws(copy, "crate", RESULTS, code=2)
     fit.unlink()
+    scaling_laws(copy, "crate", RESULTS, code=2)
+    fit.write_text(content)
+    os.utime(fit)
+    scaling_laws(copy, "crate", RESULTS)
+    time = fit.stat().st_mtime_ns
+    fit.write_text(content.replace("alpha_N", "alpha_M"))
+    os.utime(fit, ns=(time, time))  # as disks and careless copies may leave it
     scaling_laws(copy, "crate", RESULTS, code=2)
 
 

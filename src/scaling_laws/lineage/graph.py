@@ -204,7 +204,7 @@ class Graph:
         here = path.relative_to(self.results)
         return (
             here.parts[0] in OF_SNAKEMAKE
-            or OF_A_RUN in here.parts[:-1]
+            or (here.parts[0] == "runs" and OF_A_RUN in here.parts[:-1])
             or any(part.startswith(".") for part in here.parts)
             or path.suffix == ".lock"
             or _is_manifest(path)
