@@ -206,7 +206,7 @@ def test_what_verify_says_of_lost_files_makes_them_anew(copy):
     assert "remove them, and `snakemake --cores all FILE` runs their jobs again" in said
     (copy / manifest).unlink()
     assert not planned_rules(copy)  # it does not go back behind what is there
-    assert planned_rules(copy, "--", lost, manifest) == {"fit": 1, "held_out": 1}
+    assert planned_rules(copy, lost, manifest) == {"fit": 1, "held_out": 1}
 
 
 def test_an_edited_list_of_domains_is_read_again(copy):

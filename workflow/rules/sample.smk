@@ -30,6 +30,7 @@ rule download:
 rule sample:
     input:
         code=sources("sample.build"),
+        pins="src/scaling_laws/sample/packages.txt",
         packages="<resources>/packages/SHA256SUMS",
     output:
         site="<results>/sample/site.parquet",
