@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gzip
 import hashlib
@@ -11,12 +12,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -392,6 +395,35 @@ def test_a_network_may_be_allowed() -> None:
     for url in ("http://127.0.0.1/", "http://[::1]/", "file:///etc/passwd"):
         with pytest.raises(BlockedAddressError):
             gate.check(URL(url))
+
+
+def test_a_request_is_noted_once_the_server_can_see_it():
+    seen, noted = threading.Event(), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.set()
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    async def ask(port):
+        gate = Gate([ip_network("127.0.0.0/8")])
+        async with fetch.open_client(gate, None, "tests", 20) as client:
+            # Nothing else runs meanwhile: a request that is not out yet would stay here.
+            return await client.page(
+                URL(f"http://127.0.0.1:{port}/"), 1000, lambda: noted.append(seen.wait(5))
+            )
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert asyncio.run(ask(server.server_port)).status == 404
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert noted == [True]
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class Client:
         Args:
             url: Where it is.
             maximum_bytes: Largest body that is kept, compressed or not.
-            sent: Called when the request is on its way.
+            sent: Called once the request has been written.
         """
         return await self._ask(url, maximum_bytes, sent, robots=False)
 
@@ -209,7 +209,8 @@ async def _only_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
 
 
 async def _note_sent(session: ClientSession, context: Any, parameters: object) -> None:
-    context.trace_request_ctx()
+    # aiohttp tells of headers before it writes them, all in one go: next time round they are out.
+    asyncio.get_running_loop().call_soon(context.trace_request_ctx)
 
 
 async def _read(response: ClientResponse, maximum_bytes: int, cut: bool) -> bytes:

@@ -162,6 +162,10 @@ class Visitor:
 
         def sent() -> None:
             nonlocal on_its_way
+            if (
+                on_its_way
+            ):  # a request that failed at once is noted here first, and then by the client
+                return
             on_its_way = True
             host.pace.sent()
             if self._shared:
