@@ -140,9 +140,29 @@ def test_a_lost_connection_is_no_reason_to_ask_sooner(tmp_path: Path) -> None:
         check(server.log, 1, 0.15)
 
 
-def test_what_is_allowed_at_once_is_used(polite: Server) -> None:
-    used = {name: most_at_once(polite.asked(f"{name}-0.example")) for name, _, _ in SETTINGS}
-    assert used == {name: at_once for name, at_once, _ in SETTINGS}
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_what_is_allowed_at_once_is_used(tmp_path: Path, setting: Setting) -> None:
+    asked: list[Request] = []
+    together = asyncio.Event()
+
+    async def hold(request: Request) -> None:
+        """Answer no page before as many as are allowed have been asked for."""
+        if request.path != "/robots.txt":
+            asked.append(request)
+            if len(asked) == setting.at_once:
+                together.set()
+            await together.wait()
+        await request.page(PAGE)
+
+    with serving(hold) as (server, port):
+        urls = [f"http://held.example:{port}/{number}.html" for number in range(8)]
+        limits = ("--concurrency-per-host", setting.at_once, "--delay", setting.delay)
+        crawl = Crawl(tmp_path / "crawl", urls, *limits)
+        crawl.run()
+        rows = crawl.rows()
+        assert set(rows["outcome"]) == {"ok"}
+        assert set(rows["attempts"]) == {1}  # none was given up for want of the others
+        assert most_at_once(server.log) == setting.at_once
 
 
 def test_the_crawl_delay_of_robots_txt_is_kept(polite: Server) -> None:
