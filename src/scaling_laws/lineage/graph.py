@@ -79,8 +79,8 @@ class Graph:
             InputError: There is no such folder, or no manifest in it.
         """
         if not results.is_dir():
-            found_file = "found a file" if results.exists() else "no such folder"
-            raise InputError(f"{results}: {found_file}; expected a folder of results")
+            fault = "found a file" if results.exists() else "no such folder"
+            raise InputError(f"{results}: {fault}; expected a folder of results")
         self.results = place(results)
         self.damaged: dict[Path, str] = {}
         found = {job.path: job for job in self._read(manifests_below(self.results))}

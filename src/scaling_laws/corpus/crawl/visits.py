@@ -162,9 +162,8 @@ class Visitor:
 
         def sent() -> None:
             nonlocal on_its_way
-            if (
-                on_its_way
-            ):  # a request that failed at once is noted here first, and then by the client
+            # One that failed at once was noted below before the client came to do so.
+            if on_its_way:
                 return
             on_its_way = True
             host.pace.sent()
