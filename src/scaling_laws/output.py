@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINVAL
+from glob import escape
 from pathlib import Path
 
 from scaling_laws.errors import InputError
@@ -34,9 +35,7 @@ def atomic(path: Path, *, renews: bool = False) -> Iterator[Path]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(EINVAL, "not a file that can be written whole, such as a device", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".partial-*-{path.name}"):
-        if not _runs(int(left.name.split("-")[1])):
-            left.unlink(missing_ok=True)
+    remove_partial(path)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -46,6 +45,13 @@ def atomic(path: Path, *, renews: bool = False) -> Iterator[Path]:
         written(named)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what killed processes have written of a file."""
+    for left in path.parent.glob(f".partial-*-{escape(path.name)}"):
+        if not _runs(int(left.name.split("-")[1])):
+            left.unlink(missing_ok=True)
 
 
 def _spare_input(path: Path) -> None:

@@ -419,6 +419,19 @@ def test_crawled_again_by_other_links_it_may_be_killed_at_any_moment(
     check_files(crawl, undisturbed)
 
 
+def test_pages_that_a_kill_left_in_a_half_written_file_do_not_take_space_while_it_goes_on(
+    undisturbed: Undisturbed, ended: Ended
+) -> None:
+    crawl, server = ended.crawl, undisturbed.server
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for name in (crawl.warc.name, f".{crawl.warc.name}.journal"):
+        (crawl.warc.parent / f".partial-{dead.pid}-{name}").write_bytes(ended.warc)
+    seen = len(server.log)
+    run_until(crawl, lambda: len(server.log) > seen)
+    assert not list(crawl.warc.parent.glob(".partial-*"))
+
+
 def test_crawled_again_with_another_user_agent_everything_is_asked_for(
     undisturbed: Undisturbed, ended: Ended
 ) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from scaling_laws.corpus.crawl.warc import about_record
 from scaling_laws.corpus.forgotten import Forgotten
 from scaling_laws.errors import InputError
-from scaling_laws.output import atomic
+from scaling_laws.output import atomic, remove_partial
 from scaling_laws.tables import stream_table
 
 log = logging.getLogger(__name__)
@@ -251,6 +251,8 @@ def open_journal(warc: Path, settings: dict[str, Any], forgotten: Forgotten) -> 
                 raise BlockingIOError  # it has just been replaced
         except BlockingIOError:
             raise InputError(f"{warc}: another crawl is at work on it") from None
+        for file in (path, warc):  # of pages that the journal has too
+            remove_partial(file)
         with closing(Journal(path, lines, settings, forgotten)) as journal:
             journal.remove_others()
             yield journal
