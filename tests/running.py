@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config/ci.yaml").read_text())
 RESULTS = CONFIG["results"]
+PATIENCE = 600  # seconds that a busy machine may need to get somewhere
 
 
 def snakemake(folder, *arguments, check=True):
@@ -81,6 +83,15 @@ def begin(folder, *arguments):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def wait_until(reached, process=None):
+    """Wait for what a process brings about, which must not end before."""
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert process is None or process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def results_of(folder):

@@ -9,7 +9,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from running import RESULTS, assert_equal_results, begin, planned_rules, snakemake
+from running import RESULTS, assert_equal_results, begin, planned_rules, snakemake, wait_until
 
 
 def test_one_run_is_made_again_alone_and_the_same(copy):
@@ -27,15 +27,10 @@ def test_a_run_that_is_told_to_end_goes_on_at_its_step(finished, copy):
     shutil.rmtree(run)
     wanted = ("--", f"{RESULTS}/runs/{run.name}/curve.parquet")
     process = begin(copy, "--config", "training={checkpoint_minutes: 0.001}", *wanted)
-    deadline = time.time() + 60
-    while not (run / "checkpoints/state.pt").exists():
-        assert process.poll() is None and time.time() < deadline
-        time.sleep(0.05)
+    wait_until((run / "checkpoints/state.pt").exists, process)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait() != 0
-    while not logged(copy, run.name, "and saved"):
-        assert time.time() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: logged(copy, run.name, "and saved"))
     assert not (run / "curve.parquet").exists()
     snakemake(copy, "--unlock")
     snakemake(copy, *wanted)
@@ -68,9 +63,7 @@ def test_killed_in_a_stage_it_completes_with_equal_results(finished, copy, stage
     process = begin(copy, *targets)
     # The jobs of the stage have begun when the first log of this run is there.
     logs, started = copy / RESULTS / "logs" / stage, time.time()
-    while not any(log.stat().st_mtime > started for log in logs.glob("*.log")):
-        assert process.poll() is None and time.time() < started + 120
-        time.sleep(0.05)
+    wait_until(lambda: any(log.stat().st_mtime > started for log in logs.glob("*.log")), process)
     time.sleep(1.5)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

@@ -3,21 +3,17 @@
 import os
 import shutil
 import signal
-import time
 
 import pandas as pd
 import pytest
 
-from running import RESULTS, begin, scaling_laws, snakemake
+from running import RESULTS, begin, scaling_laws, snakemake, wait_until
 
 
 def begin_run(folder, run, target):
     """Start the workflow, and return it once a run has the first point of its curve."""
     process = begin(folder, "--", target)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints/curve.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until((run / "checkpoints/curve.csv").exists, process)
     return process
 
 
