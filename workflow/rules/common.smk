@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, the run table, and the code that a stage runs.
 import gc
+import inspect
 import json
 import os
 import re
@@ -508,3 +509,10 @@ def get_convention_fits(wildcards):
 
 def get_convention_laws(wildcards):
     return " ".join(f"--fitted {law}" for law in CONVENTION_LAWS)
+
+
+# Snakemake asks for the parameters of each of these functions, for each of thousands of jobs.
+for function in [
+    value for name, value in globals().items() if name.startswith("get_")
+]:
+    function.__signature__ = inspect.signature(function)
