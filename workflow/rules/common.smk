@@ -512,7 +512,5 @@ def get_convention_laws(wildcards):
 
 
 # Snakemake asks for the parameters of each of these functions, for each of thousands of jobs.
-for function in [
-    value for name, value in globals().items() if name.startswith("get_")
-]:
+for function in [value for name, value in globals().items() if name.startswith("get_")]:
     function.__signature__ = inspect.signature(function)
