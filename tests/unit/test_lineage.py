@@ -327,6 +327,13 @@ def test_a_folder_without_manifests_is_refused(tmp_path, capsys):
     assert "no manifest" in capsys.readouterr().err
 
 
+def test_the_folder_of_the_workflow_is_not_taken_for_its_results(project, capsys):
+    Path("Snakefile").touch()
+    for command in ("trace", "verify", "crate"):
+        run(command, ".", code=2)
+        assert "found a folder with a workflow, expected its results" in capsys.readouterr().err
+
+
 def test_results_on_another_disk_are_found_through_links_to_folders(project, tmp_path, capsys):
     shutil.move("results/fits", tmp_path / "disk")
     Path("results/fits").symlink_to(tmp_path / "disk")

@@ -76,11 +76,16 @@ class Graph:
         """Read all manifests.
 
         Raises:
-            InputError: There is no such folder, or no manifest in it.
+            InputError: There is no such folder, a workflow in it, or no manifest.
         """
         if not results.is_dir():
             fault = "found a file" if results.exists() else "no such folder"
             raise InputError(f"{results}: {fault}; expected a folder of results")
+        if (results / "Snakefile").is_file():
+            raise InputError(
+                f"{results}: found a folder with a workflow, expected its results, such as "
+                f"{results / 'results'}"
+            )
         self.results = place(results)
         self.damaged: dict[Path, str] = {}
         found = {job.path: job for job in self._read(manifests_below(self.results))}
