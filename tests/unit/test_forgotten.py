@@ -343,15 +343,25 @@ def test_a_page_is_listed_alone_and_the_list_keeps_what_it_has(made, capsys):
 
 
 def test_the_report_is_said_in_lines(made, capsys):
-    run("forget", "--domain", "gone.example", "--list", "mine.txt")
+    run("forget", "--domain", "gone.example")
     said = capsys.readouterr().out
-    assert said.startswith("gone.example added to mine.txt\n")
+    assert said.startswith("gone.example added to forgotten.txt\n")
     assert "links: 2; crawled: ok 3" in said and "documents: 3 (" in said
     assert "links elsewhere that lead there, which are added, too: 1\n" in said
     assert "http://short.example/x to http://gone.example/4" in said
     assert "http://a.example/copy (exact, 1.00)" in said
     assert "15 files: merge_links 2, crawl 2, " in said and "extract 2" in said
+
+
+def test_of_a_list_that_the_workflow_does_not_read_that_is_said(made, capsys):
+    run("forget", "--domain", "gone.example", "--list", "mine.txt")
+    said = capsys.readouterr().out
+    assert said.startswith("gone.example added to mine.txt\n")
+    assert "The workflow reads forgotten.txt, not this list" in said and "rebuilt" not in said
     assert Path("mine.txt").exists() and not Path("forgotten.txt").exists()
+    run("forget", "--domain", "gone.example", "--list", "none/mine.txt", code=2)
+    assert "--list none/mine.txt: no such folder as none" in capsys.readouterr().err
+    assert not Path("none").exists()
 
 
 def test_of_a_source_that_was_never_crawled_that_is_said(made, capsys):

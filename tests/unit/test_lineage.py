@@ -243,12 +243,24 @@ def test_what_lies_beside_manifests_is_looked_through(project, capsys, name):
 def test_an_edited_fit_is_not_passed_over(project, capsys):
     fit = Path("results/fits/L_N.json")
     run("trace", fit)
-    assert "Not what that job wrote" not in capsys.readouterr().out
+    assert "Not what its job wrote" not in capsys.readouterr().out
     fit.write_text(fit.read_text().replace('"law": "L_N"', '"law": "L_M"'))
     run("trace", f"{fit}:alpha_N")
-    assert f"Not what that job wrote: {fit} (SHA-256 " in capsys.readouterr().out
+    assert f"Not what its job wrote: {fit} (SHA-256 " in capsys.readouterr().out
     run("trace", "results/fits", "--as-json")
     assert list(json.loads(capsys.readouterr().out)["changed"]) == [str(fit)]
+
+
+def test_a_file_on_the_way_that_is_not_as_it_was_is_named(project, capsys):
+    figure, table = "results/figures/held_out.svg", Path("results/tables/held_out.csv")
+    run("trace", figure, "--as-json")
+    assert json.loads(capsys.readouterr().out)["changed"] == {}
+    table.write_text(table.read_text().replace("L_N", "L_M"))
+    run("trace", figure)
+    assert f"Not what its job wrote: {table} (SHA-256 " in capsys.readouterr().out
+    table.unlink()
+    run("trace", figure)
+    assert f"Not what its job wrote: {table} (no such file)" in capsys.readouterr().out
 
 
 def test_jobs_of_a_rule_are_dated_from_the_first_to_the_last(tmp_path, capsys, monkeypatch):

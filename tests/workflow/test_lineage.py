@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,12 +16,29 @@ import pandas as pd
 import pytest
 from tokenizers import Tokenizer
 
-from running import RESULTS, planned_rules, scaling_laws, snakemake
+from running import CONFIG, RESULTS, planned_rules, scaling_laws, snakemake
+from scaling_laws.lineage.graph import Graph
+from scaling_laws.lineage.record import evaluated_on
+
+EVALUATED = CONFIG["evaluation"]["tokens"]
 
 
 def told(folder, *words):
     words = (*words, "--results", RESULTS)
     return json.loads(scaling_laws(folder, "trace", *words, "--as-json"))
+
+
+def refused(folder, *words):
+    """Return what a command says that is refused."""
+    done = subprocess.run(
+        ["scaling-laws", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    return done.stderr
 
 
 def findings(folder, results=RESULTS, code=1):
@@ -110,13 +128,20 @@ def test_each_page_has_its_story(finished):
 
     held_out = of(finished, "corpus/test.parquet").iloc[0]
     story = told(finished, "--url", held_out["url"])
-    assert story["split"] == "test" and set(story["evaluated"]["test"]) == set(runs.index)
+    assert story["split"] == "test" and set(story["evaluated"]["test"]) <= set(runs.index)
     crawled = of(finished, "corpora/common_crawl.parquet").iloc[0]
     for words in (("--url", crawled["url"]), ("--document", crawled["doc_id"])):
         story = told(finished, *words)
         assert story["corpora"][0]["doc_id"] == crawled["doc_id"] and story["submissions"] == []
         assert set(story["evaluated"]["common_crawl"]) == set(runs.index)
         assert story["ends"] == "It is in another corpus alone."
+    poor = of(finished, "corpora/common_crawl.rejected.parquet").iloc[0]
+    story = told(finished, "--url", poor["url"])
+    assert story["corpora"][0]["rejected"] == poor["reason"] and story["evaluated"] == {}
+    assert story["ends"] == "It is a page of another corpus, whose text was rejected."
+    book = of(finished, "corpora/books.parquet").iloc[0]["doc_id"]
+    words = ("trace", "--document", book, "--results", RESULTS)
+    assert "books, whose documents have no address" in refused(finished, *words)
 
     pairs = of(finished, "corpus/duplicates.parquet")
     documents = of(finished, "documents/*[0-9].parquet").set_index("doc_id")
@@ -153,9 +178,41 @@ def test_each_page_has_its_story(finished):
     led = moved[moved["final_url"] == "http://faults.example/story.html"]["url"]
     assert {chain["url"], *chain["redirected_here"]} == set(led) and len(led) > 1
     assert story["document"] == told(finished, "--url", link["url"])["document"] is not None
+    for name in documents[documents["url"] == "http://faults.example/story.html"].index:
+        assert told(finished, "--document", name)["document"]["doc_id"] == name
     scaling_laws(
         finished, "trace", "--url", "http://nowhere.example/", "--results", RESULTS, code=2
     )
+
+
+def test_runs_were_evaluated_on_the_documents_that_their_samples_have(finished):
+    graph = Graph(finished / RESULTS)
+    counts = of(finished, "tables/evaluations.parquet").set_index(["corpus", "run"])["documents"]
+
+    def counted(corpus):
+        file = finished / RESULTS / f"tokens/{corpus}.bin"
+        there = of(finished, f"tokens/{corpus}.documents.parquet")
+        on = Counter(
+            name
+            for row in there.itertuples()
+            for name in evaluated_on(graph, file, row.offset, row.tokens)
+        )
+        return pd.Series(on), counts[corpus].groupby("run").first(), len(there)
+
+    for corpus in ("books", "wikipedia"):
+        on, documents, _ = counted(corpus)
+        assert on.to_dict() == documents.to_dict()
+    on, documents, there = counted("test")
+    # Some were tested on more tokens while they trained.
+    more = on.sub(documents).loc[lambda difference: difference != 0]
+    assert set(more.index) == {run for run in on.index if tested(finished, run) > EVALUATED}
+    assert len(more) > 0 and (more > 0).all() and documents.min() < there
+
+
+def tested(finished, run):
+    """Return on how many tokens a run was tested while it trained."""
+    facts = json.loads((finished / RESULTS / f"runs/{run}/run.json").read_text())
+    return facts["spec"]["test_tokens"]
 
 
 def test_a_story_says_no_more_than_the_manifests_that_are_left(copy):
@@ -227,6 +284,10 @@ def test_verify_explains_as_snakemake_would(copy):
     said = scaling_laws(copy, "verify", "--explain", fit, *config)
     command = f"snakemake --cores all --configfile config/ci.yaml -- {fit}"
     assert "would not make it anew" in said and f"remove it, and `{command}` makes it" in said
+    # So of what is made from it, and of the file by its whole name.
+    for name in (f"{RESULTS}/report.html", copy / fit):
+        said = scaling_laws(copy, "verify", "--explain", name, *config)
+        assert f"{fit}: not what its job wrote" in said and command in said
     (copy / fit).unlink()
     said = scaling_laws(copy, "verify", "--explain", fit, *config)
     assert "Fit L_N: Missing output files" in said

@@ -66,12 +66,15 @@ def forget(
         raise InputError(f"--{'domain' if url is None else 'url'}: {error}") from None
     graph = Graph(whole(results))
     config = settings_of(graph.results)
-    listed = list or list_of(graph, config or Config())
+    read = list_of(graph, config or Config())
+    listed = list or read
     if listed is None:
         raise InputError(
             f"{results}: no Snakefile here or above it, whose list of what is to be forgotten this "
             "would go to; name that by --list"
         )
+    if not listed.parent.is_dir():
+        raise InputError(f"--list {listed}: no such folder as {listed.parent}")
     before = Forgotten.read(listed)
     answer = {"entry": entry, "list": graph.shown(place(listed))} | traces(graph, entry)
     answer["covered_by"] = before.covering(entry)
@@ -88,6 +91,8 @@ def forget(
     ]
     answer["not_whole"] = graph.gap(graph.hiding)
     answer["added"] = append(listed, wanted)
+    unread = read is not None and place(read) != place(listed)
+    answer["read_instead"] = graph.shown(place(read)) if read and unread else None
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -158,7 +163,7 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         elsewhere that ended there, with `url` and `final_url`; `documents`, with `doc_id`, `url`
         and `part`: the split that it is in, or why it is in none; `tokens` in the token files;
         `copies`, documents elsewhere with the same text or nearly, with `doc_id`, `url`, `kind` and
-        `jaccard`; `corpora`, numbers of documents by corpus.
+        `jaccard`; `corpora`, numbers of documents by corpus; `rejected`, of pages that gave none.
 
     Raises:
         InputError: A table is missing or damaged.
@@ -180,6 +185,7 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
     parts = _parts(graph, documents)
     encoded = rows_with(graph, "encode", "doc_id", documents, ("doc_id", "tokens"))
     elsewhere = [*pages(graph, "corpus", ("url", "doc_id", "text"), source)]
+    rejected = [*pages(graph, "corpus", ("url", "reason"), source)]
     return {
         "links": len(links),
         "outcomes": dict(Counter(row["outcome"] for _, row in fetched).most_common()),
@@ -195,6 +201,7 @@ def traces(graph: Graph, entry: str) -> dict[str, Any]:
         "tokens": sum(row["tokens"] for row in encoded),
         "copies": _copies(graph, documents),
         "corpora": dict(Counter(graph.maker[path].subject for path, _ in elsewhere)),
+        "rejected": dict(Counter(graph.maker[path].subject for path, _ in rejected)),
     }
 
 
@@ -308,7 +315,8 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
     else:
         by = "" if answer["covered_by"] == entry else f", by {escape(answer['covered_by'])}"
         yield f"[bold]{entry}[/] is in {listed} already{by}"
-    known = answer["links"] or answer["outcomes"] or answer["documents"] or answer["corpora"]
+    parts = ("links", "outcomes", "documents", "corpora", "rejected")
+    known = any(answer[part] for part in parts)
     if known:
         yield from _tell_known(answer)
     else:
@@ -321,6 +329,12 @@ def tell(answer: dict[str, Any], results: str) -> Iterator[str]:
         yield f"Not looked for in {names}: their documents have no address"
     if answer["not_whole"]:
         yield f"[red]{escape(answer['not_whole'])}[/]"
+    if answer["read_instead"]:
+        yield (
+            f"[red]The workflow reads {escape(answer['read_instead'])}, not this list:[/] it makes "
+            "nothing anew for what stands here alone"
+        )
+        return
     files = {rule: len(paths) for rule, paths in answer["rebuild"].items()}
     if not files:
         yield "Nothing has to be rebuilt"
@@ -342,6 +356,8 @@ def _tell_known(answer: dict[str, Any]) -> Iterator[str]:
     )
     if answer["corpora"]:
         yield f"  documents of other corpora: {_counts(answer['corpora'])}"
+    if answer["rejected"]:
+        yield f"  pages of other corpora, whose text was rejected: {_counts(answer['rejected'])}"
     if answer["redirects"]:
         yield f"  links elsewhere that lead there, which are added, too: {len(answer['redirects'])}"
         yield from _some([f"{row['url']} to {row['final_url']}" for row in answer["redirects"]])

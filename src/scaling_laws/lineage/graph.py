@@ -20,6 +20,7 @@ METADATA = Path("ro-crate-metadata.json")
 WORKFLOW = Path(FOLDER, "workflow")
 # What Snakemake leaves in the results, and an interrupted job in the folder of its run.
 OF_SNAKEMAKE, OF_A_RUN = ("logs", "benchmarks"), "checkpoints"
+SMALL = 10_000_000  # bytes of a file that is hashed although nobody asked for it
 
 
 class Job:
@@ -173,6 +174,20 @@ class Graph:
             for path, file in job.inputs.items()
             if path in self.maker and self.maker[path].outputs[path].sha256 != file.sha256
         ]
+
+    def altered(self, jobs: Iterable[Job]) -> dict[Path, str]:
+        """Return the files among the results that some jobs read and that are not as they were.
+
+        Told by their size, of small ones by their content as well, with how each differs: a look
+        that costs little. `verify` hashes all files.
+        """
+        return {
+            path: fault
+            for job in jobs
+            for path in job.inputs
+            if path in self.maker and path.is_relative_to(self.results)
+            if (fault := self.maker[path].outputs[path].fault(path, hashing=SMALL))
+        }
 
     def sources(self, jobs: Iterable[Job]) -> dict[Path, File]:
         """Return the files that some jobs read and none wrote."""

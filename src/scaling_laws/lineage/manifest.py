@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from math import inf
 from os.path import relpath
 from pathlib import Path
 from typing import Any, Literal
@@ -54,19 +55,20 @@ class File(BaseModel):
     sha256: str
     modified: int
 
-    def fault(self, path: Path, anew: bool = False) -> str | None:
+    def fault(self, path: Path, anew: bool = False, hashing: float = inf) -> str | None:
         """Return how the file at a path differs from this one, or nothing where it does not.
 
         Args:
             path: Where the file should be.
             anew: Whether to hash it even where its size and time are as they were.
+            hashing: Bytes of the largest file that is hashed; a larger one is taken for the same.
         """
         if not path.is_file():
             return "no such file"
         status = path.stat()
         if status.st_size != self.bytes:
             return f"{status.st_size} bytes, expected {self.bytes}"
-        if not anew and status.st_mtime_ns == self.modified:
+        if self.bytes > hashing or (not anew and status.st_mtime_ns == self.modified):
             return None
         found = sha256(path)
         if found == self.sha256:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from scaling_laws.corpus.links.urls import identity, normalise, url_id
 from scaling_laws.errors import InputError
 from scaling_laws.lineage.graph import Graph, counted
 from scaling_laws.lineage.rows import Row, pages, rows_with, search, tables
+from scaling_laws.text_files import WITH_ADDRESSES
 from scaling_laws.tokens.reader import Batches, TokenStream
 from scaling_laws.training.spec import RunSpec
 
@@ -36,28 +38,16 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
         `words`, or `rejected` and its reason, or None;
         `duplicate`, the document kept in its favour, or None; `split`, or None; `tokens`, with
         file, offset and count, or None; `runs`, with how often each has read it, and how often
-        until the step whose weights it kept; `corpora`, the documents of it in other corpora, with
-        `corpus`, `doc_id` and `words`; `evaluated`, runs by the split or corpus that they were
-        evaluated on with it; `ends`, one sentence; `not_whole`, what keeps it from being the whole
-        story, or None.
+        until the step whose weights it kept; `corpora`, what other corpora have of it, with
+        `corpus`, `doc_id` and `words`, or `rejected` and its reason; `evaluated`, runs by the split
+        or corpus where their sample for evaluation has some of it; `ends`, one sentence;
+        `not_whole`, what keeps it from being the whole story, or None.
 
     Raises:
         InputError: When nothing names the page, or there is no such document.
     """
     if document is not None:
-        named = [
-            row
-            for command in ("extract", "corpus")
-            for row in rows_with(graph, command, "doc_id", [document], ("doc_id", "url"))
-            if row["url"]
-        ]
-        if not named:
-            raise InputError(
-                f"--document {document}: no shard has it, and no corpus at an address; expected a "
-                "doc_id"
-            )
-        # Equal texts are one document; the first of their pages stands for it.
-        url = named[0]["url"]
+        url = _address(graph, document)
     assert url is not None
     try:
         page = identity(normalise(url))
@@ -97,23 +87,81 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
     return found
 
 
+def _address(graph: Graph, document: str) -> str:
+    """Return the address of the page that a document came of.
+
+    Raises:
+        InputError: There is no such document, or its corpus gives none.
+    """
+    # Equal texts are one document; the first of their links stands for it. Its own address, as
+    # several may lead to one page by redirects.
+    for row in rows_with(graph, "extract", "doc_id", [document], ("doc_id", "url_id", "url")):
+        links = rows_with(graph, "crawl", "url_id", [row["url_id"]], ("url_id", "url"))
+        return str(next(links, row)["url"])
+    for path in tables(graph, "corpus", ("doc_id", "url", "text")):
+        for row in search(path, "doc_id", [document], ("url",)):
+            job = graph.maker[path]
+            if job.made.parameters["format"] in WITH_ADDRESSES:
+                return str(row["url"])
+            raise InputError(
+                f"--document {document}: found in the corpus {job.subject}, whose documents have "
+                "no address; expected one of a page"
+            )
+    raise InputError(f"--document {document}: no shard and no corpus has it; expected a doc_id")
+
+
 def _in_corpora(graph: Graph, page: str) -> Row:
     """Return what other corpora have of a page, and the runs that were evaluated on it there."""
     found: Row = {"corpora": [], "evaluated": {}}
     columns = ("url", "doc_id", "words", "text")
     for path, row in pages(graph, "corpus", columns, Forgotten([page])):
         corpus = graph.maker[path].subject
-        found["corpora"].append({"corpus": corpus, "doc_id": row["doc_id"], "words": row["words"]})
+        known = {"corpus": corpus, "doc_id": row["doc_id"], "words": row["words"]}
+        found["corpora"].append(known | {"rejected": None})
         for tokens in tables(graph, "encode", ("doc_id", "offset")):
-            if graph.maker[tokens].subject == corpus and search(tokens, "doc_id", [row["doc_id"]]):
-                found["evaluated"][corpus] = _evaluated(graph, tokens)
+            if graph.maker[tokens].subject == corpus:
+                for part in search(tokens, "doc_id", [row["doc_id"]]):
+                    file = _token_file(tokens)
+                    found["evaluated"][corpus] = evaluated_on(
+                        graph, file, part["offset"], part["tokens"]
+                    )
+    for path, row in pages(graph, "corpus", ("url", "reason"), Forgotten([page])):
+        known = {"corpus": graph.maker[path].subject, "doc_id": None, "words": None}
+        found["corpora"].append(known | {"rejected": row["reason"]})
     return found
 
 
-def _evaluated(graph: Graph, documents: Path) -> list[str]:
-    """Return the runs that were evaluated on a token file, given the table of its documents."""
-    readers = graph.readers.get(_token_file(documents), [])
-    return [job.subject for job in readers if job.made.command == "evaluate"]
+def evaluated_on(graph: Graph, file: Path, offset: int, tokens: int) -> list[str]:
+    """Return the runs that were evaluated on a document, at the end or while they trained.
+
+    An evaluation takes a sample of the token file, which may miss the document.
+
+    Args:
+        graph: The results.
+        file: The token file.
+        offset: Where the document begins in it.
+        tokens: Tokens of the document.
+    """
+    stream = TokenStream(file)
+    first = stream.place(offset)
+
+    @cache
+    def holds(sampled: int, n_ctx: int) -> bool:
+        starts = stream.places(sampled, n_ctx) * n_ctx
+        # Of a sequence all tokens are foretold but its first.
+        return bool(((starts + 1 < first + tokens) & (starts + n_ctx >= first)).any())
+
+    names = []
+    for job in graph.readers.get(file, []):
+        evaluates = job.made.command == "evaluate"
+        for trained in graph.before([job]) if evaluates else [job]:
+            if trained.made.command != "train":
+                continue
+            spec = RunSpec.model_validate(trained.made.parameters["spec"])
+            sampled = job.made.parameters["tokens"] if evaluates else spec.test_tokens
+            if holds(sampled, spec.n_ctx):
+                names.append(spec.name)
+    return list(dict.fromkeys(names))
 
 
 def _token_file(documents: Path) -> Path:
@@ -184,7 +232,9 @@ def _follow(graph: Graph, found: Row, key: str) -> None:
             if found["split"] == "train":
                 found["runs"] = list(_runs(graph, file, row["offset"], row["tokens"]))
             else:
-                found["evaluated"][found["split"]] = _evaluated(graph, path)
+                found["evaluated"][found["split"]] = evaluated_on(
+                    graph, file, row["offset"], row["tokens"]
+                )
 
 
 def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[Row]:
@@ -233,6 +283,8 @@ def _ending(found: Row) -> str:
     if found["submissions"]:
         reasons = sorted({row["rejected"] for row in found["submissions"] if row["rejected"]})
         return f"It was not crawled: {'; '.join(reasons) or 'no submission was taken'}."
+    if all(row["rejected"] for row in found["corpora"]):
+        return "It is a page of another corpus, whose text was rejected."
     return "It is in another corpus alone."
 
 
@@ -288,11 +340,14 @@ def tell(graph: Graph, found: Row) -> Iterable[object]:
     elif found["tokens"] and found["split"] == "train":
         tree.add("no run has read it")
     for row in found["corpora"]:
-        tree.add(
-            escape(f"document {row['doc_id']} of the corpus {row['corpus']}, {row['words']} words")
-        )
+        if row["rejected"]:
+            said = f"page of the corpus {row['corpus']}, text rejected: {row['rejected']}"
+        else:
+            said = f"document {row['doc_id']} of the corpus {row['corpus']}, {row['words']} words"
+        tree.add(escape(said))
     for name, runs in found["evaluated"].items():
-        tree.add(escape(f"evaluated on {name} with it: {counted(len(runs), 'run')}"))
+        said = counted(len(runs), "run") if runs else "no run, as no sample has it"
+        tree.add(escape(f"evaluated on {name} with it: {said}"))
     yield tree
     yield escape(found["ends"])
     if found["not_whole"]:

@@ -15,7 +15,7 @@ from rich.tree import Tree
 from scaling_laws.errors import InputError
 from scaling_laws.ledger import place
 from scaling_laws.lineage import record
-from scaling_laws.lineage.graph import Graph, Job, counted, results_of
+from scaling_laws.lineage.graph import Graph, Job, counted, results_of, whole
 
 WIDTH = 240
 NAMES = 3  # how many of several are named
@@ -55,7 +55,7 @@ def trace(
             "--forward: expected a path with it; --url and --document tell of a page both ways"
         )
     if path is None:
-        graph = Graph(results or Path("results"))
+        graph = Graph(whole(results or Path("results")))
         story = record.story(graph, url=url, document=document)
         _print(story, as_json, lambda: record.tell(graph, story))
         return
@@ -135,7 +135,10 @@ def _answer(
             for path in job.outputs
             if graph.maker[path] is job
         },
-        "changed": {graph.shown(each): fault for each, fault in _changed(graph, path).items()},
+        "changed": {
+            graph.shown(each): fault
+            for each, fault in (_changed(graph, path) | graph.altered(reached)).items()
+        },
         "not_whole": graph.gap(graph.hiding if forward else graph.unexplained(reached)),
     }
 
@@ -219,11 +222,12 @@ def _tell(
         for name, count in answer["totals"].items()
     )
     if counts:
-        yield f"Counted by these jobs: {counts}"
+        whole_of = ", of this and of all else that they read" if forward else ""
+        yield f"Counted by these jobs{whole_of}: {counts}"
     if changed := answer["changed"]:
         first, fault = next(iter(changed.items()))
         more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
-        yield f"[red]Not what that job wrote:[/] {escape(f'{first} ({fault}){more}')}"
+        yield f"[red]Not what its job wrote:[/] {escape(f'{first} ({fault}){more}')}"
     if outdated := answer["outdated"]:
         name, others = next(iter(outdated.items()))
         more = f", and {len(outdated) - 1} more; `scaling-laws verify` names each"

@@ -87,6 +87,8 @@ def verify(
         InputError: When there are no results, or Snakemake cannot tell.
     """
     if explain is not None:
+        if results != Path("results") and not place(explain).is_relative_to(place(results)):
+            raise InputError(f"--explain {explain}: not in {results}")
         _print_reasons(explain, configfile or [], as_json)
         return
     if configfile:
@@ -314,25 +316,39 @@ def _unknown(graph: Graph) -> Iterator[Finding]:
 
 
 def _print_reasons(path: Path, configfiles: list[Path], as_json: bool) -> None:
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())  # as Snakemake knows it
     found = reasons(path, configfiles)
-    changed = fault_of(path)
+    changed = changed_before(path)
+    own = changed.get(str(path))
     if as_json:
-        print(json.dumps({"path": str(path), "reasons": found, "changed": changed}, indent=2))
+        facts = {"path": str(path), "reasons": found, "changed": own, "changed_before": changed}
+        print(json.dumps(facts, indent=2))
         return
     print("\n".join(found) or f"{path}: Snakemake would not make it anew")
-    if changed:
-        again = shlex.join(["snakemake", "--cores", "all", *_asking_for(path, configfiles)])
-        print(f"{path}: not what its job wrote ({changed}); remove it, and `{again}` makes it anew")
+    for name, fault in changed.items():
+        again = shlex.join(["snakemake", "--cores", "all", *_asking_for(Path(name), configfiles)])
+        print(f"{name}: not what its job wrote ({fault}); remove it, and `{again}` makes it anew")
 
 
-def fault_of(path: Path) -> str | None:
-    """Return how a file differs from what the manifest of its job says, if one says anything."""
+def changed_before(path: Path) -> dict[str, str]:
+    """Return how a file, and those that it was made from, differ from what their jobs wrote.
+
+    The file is hashed, the others are looked at as `Graph.altered` does; a missing one is
+    Snakemake's to tell.
+    """
     here = place(path)
     try:
-        maker = Graph(results_of(here)).maker.get(here)
+        graph = Graph(results_of(here))
     except InputError:  # no results yet
-        return None
-    return maker.outputs[here].fault(here, anew=True) if maker and here.exists() else None
+        return {}
+    if here not in graph.maker:
+        return {}
+    maker = graph.maker[here]
+    fault = maker.outputs[here].fault(here, anew=True)
+    found = {here: fault} if fault else {}
+    found |= graph.altered(graph.upstream([maker]))
+    return {graph.shown(each): fault for each, fault in found.items() if each.exists()}
 
 
 def _asking_for(path: Path, configfiles: list[Path]) -> list[str]:
