@@ -1,9 +1,12 @@
 """Snakemake's log on a cluster: groups, submissions, failures that Slurm knows more about."""
 
+import os
 from pathlib import Path
 
+import pytest
+
 from scaling_laws.report import journal
-from scaling_laws.report.status import why
+from scaling_laws.report.status import described, why
 
 LOG = """\
   Command: /bin/snakemake --profile profiles/slurm
@@ -99,9 +102,37 @@ def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_pa
     found = read(tmp_path, LOG, GROUP_FAILED, DONE, END)
     assert (found.ended, found.failed, found.done) == (True, True, {"fit": 1})
     (task,) = found.of_state("failed")
-    said = why(task, tmp_path)
+    said = why(task, found, tmp_path)
     assert said.startswith(f"Train small: small: steps: 3 of 9\n    {killed}\n    (")
     assert said.endswith(f"(results/logs/train/small.log, {tmp_path}/34.log)")
+
+
+REFUSED = "Job submission failed with exception: Invalid account"
+REFUSALS = {
+    "a group": (
+        GROUP_FAILED.replace(
+            "    log: {folder}/34.log (check log file(s) for error details)\n", ""
+        ),
+        "it has not begun",
+    ),
+    "a job": (GROUP_FAILED.replace("message: None", f"message: {REFUSED}"), REFUSED),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_of_a_job_that_was_refused_no_earlier_log_is_told(tmp_path, refusal):
+    text, reason = REFUSALS[refusal]
+    log = tmp_path / "results/logs/train/small.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("23:21:30 small: seconds: 11.26\n")
+    found = read(tmp_path, LOG, text, END)
+    os.utime(log, (0, found.began.timestamp() - 60))
+    (task,) = found.of_state("failed")
+    assert why(task, found, tmp_path) == f"Train small: {reason}"
+    task.state = "queued"
+    assert "Train small" in described(found, "queued", {}, tmp_path)
+    os.utime(log)
+    assert "Train small: small: seconds: 11.26" in described(found, "queued", {}, tmp_path)
 
 
 def test_the_log_of_a_node_is_not_taken_for_that_of_the_workflow(tmp_path):

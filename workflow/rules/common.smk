@@ -31,7 +31,7 @@ class Known(dict):
 
     def __missing__(self, name):
         raise WorkflowError(
-            f"no run {name} in this configuration; `scaling-laws plan` lists them"
+            f"no run {name} in this configuration; `scaling-laws plan --output FILE` lists them"
         )
 
 

@@ -24,7 +24,7 @@ FINISHED = re.compile(r"Finished jobid: (\d+) \(Rule: (\w+)\)$")
 AGAIN = re.compile(r"Trying to restart job (\S+)\.$")
 ERROR = re.compile(r" *Error in rule \w+:$")
 GROUP_ERROR = re.compile(r" *message: Error in group \w+$")
-FIELD = re.compile(r" *(jobid|log|external_jobid): (.*)$")
+FIELD = re.compile(r" *(jobid|message|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
 LAST = "Complete log(s): "
 QUOTE = re.compile(r"\s*={40,}$")  # above and below a log that is quoted
@@ -41,6 +41,7 @@ class Task:
         progress: The log that tells of its progress, if it is long.
         scheduler: Its number in Slurm, if it has been submitted; that of its group.
         logs: Logs that tell why it failed, its own first.
+        message: What Snakemake says of that, as when a scheduler has refused it.
     """
 
     what: str
@@ -48,6 +49,7 @@ class Task:
     progress: Path | None
     scheduler: str | None = None
     logs: Sequence[Path] = ()
+    message: str | None = None
 
 
 @dataclass
@@ -155,12 +157,13 @@ def read(path: Path, text: str) -> Journal:
                 if number in tasks:
                     tasks[number].state = "queued"
         elif GROUP_ERROR.match(line):
-            group_log = _logs(next(lines, "").strip().removeprefix("log: "))
+            log = next(lines, "").strip()  # none where Slurm has refused it
+            group_log = _logs(log.removeprefix("log: ")) if log.startswith("log: ") else []
         elif found := ERROR.match(line):
-            number, logs = _failure(lines)
+            number, message, logs = _failure(lines)
             if number in tasks:
                 task = tasks[number]
-                task.state = "failed"
+                task.state, task.message = "failed", message
                 task.logs = [*logs, *(group_log if line.startswith(" ") else ())]
         elif line.startswith(LAST):
             journal.ended = True
@@ -195,18 +198,20 @@ def _wanted(lines: Iterator[str]) -> dict[str, int]:
     return wanted
 
 
-def _failure(lines: Iterator[str]) -> tuple[str, list[Path]]:
-    """Return the number and the logs in the lines that follow an error."""
-    number, logs = "", []
+def _failure(lines: Iterator[str]) -> tuple[str, str | None, list[Path]]:
+    """Return the number, the message and the logs in the lines that follow an error."""
+    number, message, logs = "", None, []
     for line in lines:
         found = FIELD.match(line)
         if found and found[1] == "jobid":
             number = found[2]
+        elif found and found[1] == "message":
+            message = found[2] if found[2] != "None" else None
         elif found and found[1] == "log":
             logs = _logs(found[2])
         elif line.strip() == "shell:":
             break
-    return number, logs
+    return number, message, logs
 
 
 def _logs(text: str) -> list[Path]:

@@ -97,9 +97,9 @@ def status(results: Path) -> None:
     if alive:
         ask_slurm(folder, journal)
         for title, state in STATES.items():
-            listed(console, title, described(journal.of_state(state), runs, folder))
+            listed(console, title, described(journal, state, runs, folder))
     failed = journal.of_state("failed")
-    listed(console, "Failed", (why(task, folder) for task in failed))
+    listed(console, "Failed", (why(task, journal, folder) for task in failed))
     if alive and config:
         under_way = [task for task in journal.of_state("running") if _is_of_run(task, runs)]
         at_once = len(under_way) or cost.devices_of(config)
@@ -110,7 +110,9 @@ def status(results: Path) -> None:
             when = f"end on {end:%d %B} at about {end:%H:%M}, in" if there else "will take"
             console.print(f"\nThe runs {when} {duration(left)}, {at_once} at a time.")
     if not alive and (failed or not journal.ended):
-        console.print("\nThe same command makes what is missing.")
+        locked = not journal.ended and any((folder / ".snakemake/locks").glob("*"))
+        first = "After `snakemake --unlock` the" if locked else "The"
+        console.print(f"\n{first} same command makes what is missing.")
     if failed or not (alive or journal.ended):
         raise SystemExit(1)
 
@@ -201,9 +203,11 @@ def _since(log: Path, journal: Journal) -> bool:
     return log.is_file() and log.stat().st_mtime >= journal.began.timestamp()
 
 
-def described(tasks: Iterable[Task], runs: Mapping[str, Progress], folder: Path) -> Iterator[str]:
-    """Yield a line a job: what it does, and how far it has come."""
-    for task in tasks:
+def described(
+    journal: Journal, state: State, runs: Mapping[str, Progress], folder: Path
+) -> Iterator[str]:
+    """Yield a line a job of a state: what it does, and how far it has come."""
+    for task in journal.of_state(state):
         run = runs.get(task.what.partition(" ")[2])
         if run and run.test_loss is not None and not run.trained:
             left = duration(run.seconds / run.step * (run.run.spec.steps - run.step))
@@ -211,19 +215,25 @@ def described(tasks: Iterable[Task], runs: Mapping[str, Progress], folder: Path)
                 f"{task.what}: step {run.step} of {run.run.spec.steps}, test loss "
                 f"{run.test_loss:.3f}, {left} left"
             )
-        elif task.progress and (said := last_line(folder / task.progress)):
-            yield f"{task.what}: {said}"
-        else:
-            yield task.what
+            continue
+        # The log of an earlier invocation may still be there.
+        fresh = task.progress is not None and _since(folder / task.progress, journal)
+        said = last_line(folder / task.progress) if task.progress and fresh else ""
+        yield f"{task.what}: {said}" if said else task.what
 
 
-def why(task: Task, folder: Path) -> str:
-    """Return what a job did that failed, and the last line of its log."""
-    said = [line for line in [last_line(folder / task.logs[0])] if line] if task.logs else []
-    for log in task.logs[1:]:  # Slurm's
-        said += [line for line in lines_of(folder / log) if SLURM_SAYS in line][-1:]
-    reason = "\n    ".join(said) or "its log says nothing"
-    return f"{task.what}: {reason}\n    ({', '.join(map(str, task.logs))})"
+def why(task: Task, journal: Journal, folder: Path) -> str:
+    """Return what a job did that failed, and the last line of its log, or else what is known."""
+    logs = [log for log in task.logs if _since(folder / log, journal)]
+    said = []
+    for log in logs:
+        own = log == task.logs[0]
+        lines = [last_line(folder / log)] if own else lines_of(folder / log)
+        said += [line for line in lines if line and (own or SLURM_SAYS in line)][-1:]
+    if not said:
+        said = [task.message or ("its log says nothing" if logs else "it has not begun")]
+    where = f"\n    ({', '.join(map(str, logs))})" if logs else ""
+    return f"{task.what}: " + "\n    ".join(said) + where
 
 
 def lines_of(log: Path) -> list[str]:
