@@ -33,7 +33,16 @@ def snakemake(folder, *arguments, check=True):
 
 
 def scaling_laws(folder, *words, code=0):
-    """Give a command in a copy of the repository, on that copy's own code."""
+    """Give a command in a copy of the repository, on that copy's own code; return its output."""
+    return _given(folder, words, code).stdout
+
+
+def refused(folder, *words):
+    """Return what a command says that is refused."""
+    return _given(folder, words, 2).stderr
+
+
+def _given(folder, words, code):
     done = subprocess.run(
         ["scaling-laws", *map(str, words)],
         cwd=folder,
@@ -42,7 +51,7 @@ def scaling_laws(folder, *words, code=0):
         text=True,
     )
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return done
 
 
 def planned_rules(folder, *arguments):

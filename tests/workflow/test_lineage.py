@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from tokenizers import Tokenizer
 
-from running import CONFIG, RESULTS, planned_rules, scaling_laws, snakemake
+from running import CONFIG, RESULTS, planned_rules, refused, scaling_laws, snakemake
 from scaling_laws.lineage.graph import Graph
 from scaling_laws.lineage.record import evaluated_on
 
@@ -26,19 +26,6 @@ EVALUATED = CONFIG["evaluation"]["tokens"]
 def told(folder, *words):
     words = (*words, "--results", RESULTS)
     return json.loads(scaling_laws(folder, "trace", *words, "--as-json"))
-
-
-def refused(folder, *words):
-    """Return what a command says that is refused."""
-    done = subprocess.run(
-        ["scaling-laws", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    return done.stderr
 
 
 def findings(folder, results=RESULTS, code=1):
