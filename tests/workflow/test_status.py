@@ -7,7 +7,7 @@ import signal
 import pandas as pd
 import pytest
 
-from running import RESULTS, begin, scaling_laws, snakemake, wait_until
+from running import RESULTS, begin, refused, scaling_laws, snakemake, wait_until
 
 
 def begin_run(folder, run, target):
@@ -66,4 +66,9 @@ def test_results_without_a_log_tell_of_their_runs(copy):
     shutil.rmtree(copy / ".snakemake")
     assert "26 runs: 26 trained and evaluated" in scaling_laws(copy, "status", RESULTS, code=0)
     shutil.rmtree(copy / RESULTS)
-    assert scaling_laws(copy, "status", RESULTS, code=2) == ""
+    assert "no log of Snakemake" in refused(copy, "status", RESULTS)
+
+
+def test_a_folder_that_a_log_names_is_not_taken_for_results(finished):
+    for folder in ("config", f"{RESULTS}/runs", "/tmp"):
+        assert "no results" in refused(finished, "status", folder)

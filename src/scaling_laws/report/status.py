@@ -73,9 +73,11 @@ def status(results: Path) -> None:
     results = place(results)
     ran = newest(results)
     config = settings_of(results) if results.is_dir() else None
-    if ran is None and config is None:
+    # Snakemake's log may name a folder that is none of results, as that of a configuration.
+    strange = results.is_dir() and not (results / "logs").is_dir()
+    if config is None and (ran is None or strange):
         raise InputError(
-            f"{results}: no results, and no log of Snakemake here or above them that names them; "
+            f"{results}: no results, and no log of Snakemake here or above them that tells of any; "
             "expected the folder of a workflow that has begun"
         )
     console = Console(highlight=False, soft_wrap=True)
