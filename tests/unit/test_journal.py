@@ -129,6 +129,7 @@ def test_of_a_job_that_was_refused_no_earlier_log_is_told(tmp_path, refusal):
     os.utime(log, (0, found.began.timestamp() - 60))
     (task,) = found.of_state("failed")
     assert why(task, found, tmp_path) == f"Train small: {reason}"
+    assert refusal == "a job" or task.logs == [log.relative_to(tmp_path)]
     task.state = "queued"
     assert "Train small" in described(found, "queued", {}, tmp_path)
     os.utime(log)
