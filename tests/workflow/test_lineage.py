@@ -193,12 +193,12 @@ def test_runs_were_evaluated_on_the_documents_that_their_samples_have(finished):
     # Some were tested on more tokens while they trained.
     more = on.sub(documents).loc[lambda difference: difference != 0]
     assert set(more.index) == {
-        run for run in on.index if tokens_while_training(finished, run) > EVALUATED
+        run for run in on.index if tokens_tested(finished, run) > EVALUATED
     }
     assert len(more) > 0 and (more > 0).all() and documents.min() < there
 
 
-def tokens_while_training(finished, run):
+def tokens_tested(finished, run):
     """Return on how many tokens a run was tested while it trained."""
     facts = json.loads((finished / RESULTS / f"runs/{run}/run.json").read_text())
     return facts["spec"]["test_tokens"]
