@@ -192,9 +192,7 @@ def test_runs_were_evaluated_on_the_documents_that_their_samples_have(finished):
     on, documents, there = counted("test")
     # Some were tested on more tokens while they trained.
     more = on.sub(documents).loc[lambda difference: difference != 0]
-    assert set(more.index) == {
-        run for run in on.index if tokens_tested(finished, run) > EVALUATED
-    }
+    assert set(more.index) == {run for run in on.index if tokens_tested(finished, run) > EVALUATED}
     assert len(more) > 0 and (more > 0).all() and documents.min() < there
 
 
