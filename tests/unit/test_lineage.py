@@ -251,6 +251,13 @@ def test_an_edited_fit_is_not_passed_over(project, capsys):
     assert list(json.loads(capsys.readouterr().out)["changed"]) == [str(fit)]
 
 
+def test_a_part_of_the_results_tells_no_story_and_other_results_explain_nothing(project, capsys):
+    run("trace", "--url", "http://a.example/", "--results", "results/fits", code=2)
+    assert "results/fits: a part of the results" in capsys.readouterr().err
+    run("verify", "others", "--explain", "results/fits/L_N.json", code=2)
+    assert "--explain results/fits/L_N.json: not in others" in capsys.readouterr().err
+
+
 def test_a_file_on_the_way_that_is_not_as_it_was_is_named(project, capsys):
     figure, table = "results/figures/held_out.svg", Path("results/tables/held_out.csv")
     run("trace", figure, "--as-json")

@@ -20,8 +20,6 @@ from running import CONFIG, RESULTS, planned_rules, refused, scaling_laws, snake
 from scaling_laws.lineage.graph import Graph
 from scaling_laws.lineage.record import evaluated_on
 
-EVALUATED = CONFIG["evaluation"]["tokens"]
-
 
 def told(folder, *words):
     words = (*words, "--results", RESULTS)
@@ -113,9 +111,10 @@ def test_each_page_has_its_story(finished):
         assert abs(row["times_kept"] - share * expected[row["run"]]) < 1
     assert told(finished, "--document", page["doc_id"])["tokens"] == place
 
-    held_out = of(finished, "corpus/test.parquet").iloc[0]
-    story = told(finished, "--url", held_out["url"])
-    assert story["split"] == "test" and set(story["evaluated"]["test"]) <= set(runs.index)
+    first = of(finished, "tokens/test.documents.parquet").query("offset == 0").iloc[0]["doc_id"]
+    held_out = of(finished, "corpus/test.parquet").set_index("doc_id").loc[first]
+    story = told(finished, "--url", held_out["url"])  # every sample begins with it
+    assert story["split"] == "test" and set(story["evaluated"]["test"]) == set(runs.index)
     crawled = of(finished, "corpora/common_crawl.parquet").iloc[0]
     for words in (("--url", crawled["url"]), ("--document", crawled["doc_id"])):
         story = told(finished, *words)
@@ -180,9 +179,7 @@ def test_runs_were_evaluated_on_the_documents_that_their_samples_have(finished):
         file = finished / RESULTS / f"tokens/{corpus}.bin"
         there = of(finished, f"tokens/{corpus}.documents.parquet")
         on = Counter(
-            name
-            for row in there.itertuples()
-            for name in evaluated_on(graph, file, row.offset, row.tokens)
+            name for row in there.itertuples() for name in evaluated_on(graph, file, row.offset)
         )
         return pd.Series(on), counts[corpus].groupby("run").first(), len(there)
 
@@ -191,8 +188,8 @@ def test_runs_were_evaluated_on_the_documents_that_their_samples_have(finished):
         assert on.to_dict() == documents.to_dict()
     on, documents, there = counted("test")
     # Some were tested on more tokens while they trained.
-    more = on.sub(documents).loc[lambda difference: difference != 0]
-    assert set(more.index) == {run for run in on.index if tokens_tested(finished, run) > EVALUATED}
+    more, sampled = on.sub(documents).loc[lambda more: more != 0], CONFIG["evaluation"]["tokens"]
+    assert set(more.index) == {run for run in on.index if tokens_tested(finished, run) > sampled}
     assert len(more) > 0 and (more > 0).all() and documents.min() < there
 
 

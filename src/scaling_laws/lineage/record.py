@@ -34,13 +34,12 @@ def story(graph: Graph, url: str | None = None, document: str | None = None) -> 
         `url_id`, `url`; `asked_for`, an address that no submission named, but that the page led to
         by redirects, or None; `submissions`, each with what became of it; `fetch`, the row of the
         crawl, or None; `redirected_here`, other links that led to it or to what was asked for;
-        `document`, with `doc_id` and
-        `words`, or `rejected` and its reason, or None;
-        `duplicate`, the document kept in its favour, or None; `split`, or None; `tokens`, with
-        file, offset and count, or None; `runs`, with how often each has read it, and how often
-        until the step whose weights it kept; `corpora`, what other corpora have of it, with
-        `corpus`, `doc_id` and `words`, or `rejected` and its reason; `evaluated`, runs by the split
-        or corpus where their sample for evaluation has some of it; `ends`, one sentence;
+        `document`, with `doc_id` and `words`, or `rejected` and its reason, or None; `duplicate`,
+        the document kept in its favour, or None; `split`, or None; `tokens`, with file, offset and
+        count, or None; `runs`, with how often each has read it, and how often until the step whose
+        weights it kept; `corpora`, what other corpora have of it, with `corpus`, `doc_id` and
+        `words`, or `rejected` and its reason; `evaluated`, runs by the split or corpus where their
+        sample for evaluation has some of it; `ends`, one sentence;
         `not_whole`, what keeps it from being the whole story, or None.
 
     Raises:
@@ -122,16 +121,14 @@ def _in_corpora(graph: Graph, page: str) -> Row:
             if graph.maker[tokens].subject == corpus:
                 for part in search(tokens, "doc_id", [row["doc_id"]]):
                     file = _token_file(tokens)
-                    found["evaluated"][corpus] = evaluated_on(
-                        graph, file, part["offset"], part["tokens"]
-                    )
+                    found["evaluated"][corpus] = evaluated_on(graph, file, part["offset"])
     for path, row in pages(graph, "corpus", ("url", "reason"), Forgotten([page])):
         known = {"corpus": graph.maker[path].subject, "doc_id": None, "words": None}
         found["corpora"].append(known | {"rejected": row["reason"]})
     return found
 
 
-def evaluated_on(graph: Graph, file: Path, offset: int, tokens: int) -> list[str]:
+def evaluated_on(graph: Graph, file: Path, offset: int) -> list[str]:
     """Return the runs that were evaluated on a document, at the end or while they trained.
 
     An evaluation takes a sample of the token file, which may miss the document.
@@ -140,16 +137,13 @@ def evaluated_on(graph: Graph, file: Path, offset: int, tokens: int) -> list[str
         graph: The results.
         file: The token file.
         offset: Where the document begins in it.
-        tokens: Tokens of the document.
     """
     stream = TokenStream(file)
-    first = stream.place(offset)
+    number = stream.number(offset)
 
     @cache
     def holds(sampled: int, n_ctx: int) -> bool:
-        starts = stream.places(sampled, n_ctx) * n_ctx
-        # Of a sequence all tokens are foretold but its first.
-        return bool(((starts + 1 < first + tokens) & (starts + n_ctx >= first)).any())
+        return number in stream.documents(stream.places(sampled, n_ctx), n_ctx)
 
     names = []
     for job in graph.readers.get(file, []):
@@ -232,9 +226,7 @@ def _follow(graph: Graph, found: Row, key: str) -> None:
             if found["split"] == "train":
                 found["runs"] = list(_runs(graph, file, row["offset"], row["tokens"]))
             else:
-                found["evaluated"][found["split"]] = evaluated_on(
-                    graph, file, row["offset"], row["tokens"]
-                )
+                found["evaluated"][found["split"]] = evaluated_on(graph, file, row["offset"])
 
 
 def _runs(graph: Graph, file: Path, offset: int, tokens: int) -> Iterator[Row]:

@@ -93,8 +93,13 @@ class TokenStream:
 
         It may be beyond the stream's length: the stream is a beginning of the corpus.
         """
+        number = self.number(offset)
+        return int(self._ends[number - 1]) if number else 0
+
+    def number(self, offset: int) -> int:
+        """Return the number of the document at `offset` of the file, as `documents` gives it."""
         (found,) = np.flatnonzero(self._offsets == offset)
-        return int(self._ends[found - 1]) if found else 0
+        return int(found)
 
     def count(self, n_ctx: int) -> int:
         """Return how many sequences of `n_ctx` tokens, each with a next token, the stream holds.
