@@ -75,3 +75,6 @@ rule fits:
 rule figures:
     input:
         expand("<results>/figures/{name}.svg", name=DRAWN_FIGURES),
+
+
+require_what_is_named()

@@ -64,7 +64,9 @@ def visible() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
-        return [name.strip() for name in allowed.split(",") if name.strip()]
+        names = [name.strip() for name in allowed.split(",") if name.strip()]
+        # No GPU has this name, and CUDA sees none that is listed after such a one.
+        return names[: names.index("-1")] if "-1" in names else names
     # Identifiers, because CUDA may number GPUs in another order than the driver does.
     asked = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
     if shutil.which(asked[0]) is None:

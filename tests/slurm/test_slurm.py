@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -158,6 +159,24 @@ def test_a_run_that_takes_too_much_memory_is_given_more(finished, copy, slurm):
     assert first["JobState"] != "COMPLETED" == second["JobState"]
     assert ("mem=200M" in first["Tres"], "mem=2000M" in second["Tres"]) == (True, True)
     assert_equal_run(finished, copy, path.name)
+
+
+def test_runs_have_their_gpus_on_one_machine_and_take_turns(copy, slurm):
+    runs = sorted((copy / RESULTS / "runs").glob("transformer-*"))[:2]
+    for run in runs:
+        shutil.rmtree(run)
+    # Each machine has one to spare: two for who does not mind where.
+    for node in ("n1", "n2"):
+        busy = ("--partition=two", f"--nodelist={node}", "--gpus=1", "--mem=100", "--wrap=sleep 15")
+        assert "Submitted" in slurm.command("sbatch", *busy, f"--output={copy}/busy-{node}.log")
+    pair = ("training={gpus: 2}", "hardware={tflops: 1, gpu_slots: 1}")
+    targets = [f"{RESULTS}/runs/{run.name}/curve.parquet" for run in runs]
+    site = {"retries": 0, "set-resources": {"train": {"slurm_partition": "two"}}}
+    said, _ = begin(copy, "--config", *pair, "--", *targets, site=site).communicate()
+    (job,) = re.findall(r"submitted with SLURM jobid (\d+)", said)
+    asked = slurm.command("scontrol", "show", "job", job).split()
+    assert {"NumNodes=1", "TresPerJob=gres:gpu:2"} <= set(asked), asked
+    assert "PyTorch finds no GPU here" in said, said  # only the scheduler has these GPUs
 
 
 def test_a_run_on_two_machines_is_that_of_as_many_processes_on_one(copy, slurm):

@@ -104,6 +104,8 @@ def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
     [
         ("0", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("", (), "1 GPUs wanted, and 0 are there"),
+        ("-1", (), "1 GPUs wanted, and 0 are there"),
+        ("0,-1,1", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("0", ("--slots", "3", "--slots-per-gpu", "2"), "--slots 3: expected at most the 2"),
     ],
 )

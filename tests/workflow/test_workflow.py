@@ -176,6 +176,18 @@ def test_a_wrong_setting_stops_before_any_job(finished, settings, message):
     assert "Traceback" not in output and "rule " not in output
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--set-resources", "trian:mem_mb=3", "set-resources: there is no rule trian, but all,"),
+        ("--set-threads", "trian=3", "set-threads: there is no rule trian, but all,"),
+        ("--set-resources", "evaluate:gpu_model=h100", "evaluate has a gpu_model, but there are"),
+    ],
+)
+def test_what_a_profile_says_of_no_job_is_refused(finished, option, value, message):
+    assert message in snakemake(finished, "--dry-run", option, value, check=False)
+
+
 def test_a_run_that_is_not_in_the_grid_is_named(finished):
     output = snakemake(
         finished, "-n", "--", f"{RESULTS}/runs/lstm-9x9-00000000/run.json", check=False

@@ -94,6 +94,30 @@ wildcard_constraints:
     figure="|".join(FIGURES),
 
 
+def require_what_is_named():
+    """Fail on rules that a profile or the command line names in vain, and on GPUs of runs with none.
+
+    Snakemake passes over such a rule, and its jobs ask for what nobody meant.
+    """
+    resources = workflow.resource_settings.overwrite_resources
+    threads = workflow.resource_settings.overwrite_threads
+    there = sorted(rule.name for rule in workflow.rules)
+    for option, named in [("set-resources", resources), ("set-threads", threads)]:
+        for name in named:
+            if name not in there:
+                raise WorkflowError(
+                    f"{option}: there is no rule {name}, but {', '.join(there)}"
+                )
+    without = any(not run.gpus for run in RUNS.values())
+    for name in ("train", "evaluate"):
+        if without and "gpu_model" in resources.get(name, {}):
+            raise WorkflowError(
+                f"set-resources: {name} has a gpu_model, but there are runs without GPUs"
+                " (training.gpus = 0); to leave out what the profile says for GPUs give, for"
+                " example, --set-resources train:slurm_partition=cpu"
+            )
+
+
 def get_results(wildcards):
     return RESULTS
 
@@ -291,12 +315,26 @@ def get_group(wildcards):
     return None if seconds is None or seconds > SHORT else "short_runs"
 
 
+def alone_if_sent(slots):
+    """Return slots of GPUs as a resource: all there are where a scheduler gives a job GPUs.
+
+    So jobs of a group take turns, and it asks for the GPUs of one of them.
+    """
+    return sys.maxsize if slots and workflow.non_local_exec else slots
+
+
 def get_gpu_slots(wildcards):
-    return RUNS[wildcards.run].slots
+    return alone_if_sent(RUNS[wildcards.run].slots)
 
 
 def get_nodes(wildcards):
-    """Return how many machines a scheduler has to give a run at once; None for one."""
+    """Return on how many machines the GPUs of a run have to be; None for a GPU, or none."""
+    run = RUNS[wildcards.run]
+    return run.nodes if run.gpus > 1 else None
+
+
+def get_tasks(wildcards):
+    """Return how many tasks a scheduler starts, one a machine; None on one."""
     nodes = RUNS[wildcards.run].nodes
     return nodes if nodes > 1 else None
 
@@ -319,8 +357,12 @@ def get_evaluation_gpus(wildcards):
     return min(RUNS[wildcards.run].gpus, 1)
 
 
-def get_evaluation_slots(wildcards):
+def evaluation_slots(wildcards):
     return min(RUNS[wildcards.run].slots, settings.hardware.gpu_slots)
+
+
+def get_evaluation_slots(wildcards):
+    return alone_if_sent(evaluation_slots(wildcards))
 
 
 def get_evaluation_memory(wildcards, attempt):
@@ -364,7 +406,7 @@ def get_evaluation(wildcards, resources):
     """Return the command that starts an evaluation."""
     if not resources.gpu:
         return "scaling-laws"
-    return on_gpus(1, get_evaluation_slots(wildcards)) + "scaling-laws"
+    return on_gpus(1, evaluation_slots(wildcards)) + "scaling-laws"
 
 
 # What depends on threads or resources is not recorded by Snakemake: a run is not made anew

@@ -110,9 +110,10 @@ rule train:
         gpu_slots=get_gpu_slots,  # the profile says how many this machine has
         mem_mb=get_training_memory,
         runtime=get_run_minutes,
-        # On several machines a scheduler starts a task on each: `mpi` is the executors' word for it.
+        # Else a scheduler takes the GPUs of a run from any machines that have some to spare.
         nodes=get_nodes,
-        tasks=get_nodes,
+        # On several machines it starts a task on each: `mpi` is the executors' word for it.
+        tasks=get_tasks,
         tasks_per_gpu=get_tasks_per_gpu,
         mpi=get_launcher,
     params:
