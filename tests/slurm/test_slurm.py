@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from cluster import Cluster, cluster, why_not
@@ -26,6 +27,7 @@ SITE = {
     "seconds-between-status-checks": 1,
     "latency-wait": 5,
 }
+OFTEN = ("--config", "training={checkpoint_minutes: 0.001}")  # leaves a curve at once
 SECONDS = 2700  # after which a workflow that waits for ever is ended
 
 
@@ -137,15 +139,33 @@ def requeue(slurm, folder, run, job):
 def test_a_run_ends_as_if_nothing_had_happened(finished, copy, slurm, event, resumed):
     (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
     shutil.rmtree(path)
-    often = "training={checkpoint_minutes: 0.001}"
     target = f"{RESULTS}/runs/{path.name}/curve.parquet"
-    process = begin(copy, "--config", often, "--", target)
+    process = begin(copy, *OFTEN, "--", target)
     event(slurm, copy, path.name, training(process, copy, path.name))
     end(process)
     said = scaling_laws(copy, "status", RESULTS)
     assert "ended well\n1 of 1 jobs are done." in said and "Running" not in said
     log = (copy / RESULTS / f"logs/train/{path.name}.log").read_text()
     assert ("goes on at step" in log) == resumed
+    assert_equal_run(finished, copy, path.name)
+
+
+def test_jobs_of_a_snakemake_that_was_killed_are_named_and_not_repeated(finished, copy, slurm):
+    (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
+    shutil.rmtree(path)
+    target = f"{RESULTS}/runs/{path.name}/curve.parquet"
+    process = begin(copy, *OFTEN, "--", target)
+    job = training(process, copy, path.name)
+    (snakemake,) = psutil.Process(process.pid).children()
+    snakemake.kill()
+    process.communicate()
+    said = scaling_laws(copy, "status", RESULTS, code=1)
+    assert "no longer running" in said and f"Running: 1\n  Train {path.name}: step" in said
+    assert f"or `scancel {job}`." in said and "After `snakemake --unlock` the same" in said
+    wait_until(lambda: not slurm.command("squeue", "-h"))
+    assert "scancel" not in scaling_laws(copy, "status", RESULTS, code=1)
+    end(begin(copy, "--unlock"))
+    assert "Nothing to be done" in end(begin(copy, "--", target))
     assert_equal_run(finished, copy, path.name)
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-State = Literal["running", "queued", "done", "failed"]
+State = Literal["running", "queued", "done", "failed", "lost"]
 
 TOTAL = re.compile(r"(\w+) +(\d+)$")
 BEGUN = re.compile(r" *Job (\d+): (.*)$")
@@ -37,7 +37,7 @@ class Task:
 
     Attributes:
         what: What it does, in the words of its rule.
-        state: Where it stands; `queued` where a scheduler has it.
+        state: Where it stands; `queued` where a scheduler has it, `lost` with Snakemake.
         progress: The log that tells of its progress, if it is long.
         scheduler: Its number in Slurm, if it has been submitted; that of its group.
         logs: Logs that tell why it failed, its own first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -87,7 +88,8 @@ def status(results: Path) -> None:
         console.print(runs_in_short(runs))
         return
     folder, journal = ran
-    alive = not journal.ended and is_running(folder, journal)
+    jobs = ask_slurm(journal)
+    alive = not journal.ended and is_running(folder, journal, jobs)
     console.print(heading(journal, alive))
     done, wanted = journal.done.total(), sum(journal.wanted.values())
     console.print(f"{done} of {wanted} jobs are done.")
@@ -96,10 +98,9 @@ def status(results: Path) -> None:
     if done < wanted:
         console.print()
         console.print(still_to_do(journal))
-    if alive:
-        ask_slurm(folder, journal)
-        for title, state in STATES.items():
-            listed(console, title, described(journal, state, runs, folder))
+    place_tasks(folder, journal, jobs, alive)
+    for title, state in STATES.items():
+        listed(console, title, described(journal, state, runs, folder))
     failed = journal.of_state("failed")
     listed(console, "Failed", (why(task, journal, folder) for task in failed))
     if alive and config:
@@ -111,6 +112,9 @@ def status(results: Path) -> None:
             there = (results / "tokens/train.bin").is_file()
             when = f"end on {end:%d %B} at about {end:%H:%M}, in" if there else "will take"
             console.print(f"\nThe runs {when} {duration(left)}, {at_once} at a time.")
+    if jobs and not alive:
+        cancel = f"scancel {' '.join(jobs)}"
+        console.print(f"\nSlurm still has them: wait until they have ended, or `{cancel}`.")
     if not alive and (failed or not journal.ended):
         locked = not journal.ended and any((folder / ".snakemake/locks").glob("*"))
         first = "After `snakemake --unlock` the" if locked else "The"
@@ -176,28 +180,39 @@ def runs_in_short(runs: Mapping[str, Progress]) -> str:
     )
 
 
-def is_running(folder: Path, journal: Journal) -> bool:
-    """Tell whether Snakemake is at work in a folder; on another machine, by its log's age."""
+def is_running(folder: Path, journal: Journal, jobs: Mapping[str, str]) -> bool:
+    """Tell whether Snakemake is at work in a folder; on another machine, by its log and jobs."""
     if journal.host not in (None, platform.node()):
-        return time.time() - journal.path.stat().st_mtime < SILENT
+        return bool(jobs) or time.time() - journal.path.stat().st_mtime < SILENT
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or []
-        if process.info["cwd"] == str(folder) and any("snakemake" in word for word in words[:3]):
+        its_own = "--mode" not in words  # else that of a job
+        here = process.info["cwd"] == str(folder)
+        if here and its_own and "snakemake" in map(os.path.basename, words[:3]):
             return True
     return False
 
 
-def ask_slurm(folder: Path, journal: Journal) -> None:
-    """Note which of the jobs that Slurm has are running."""
-    if not journal.of_state("queued") or shutil.which("squeue") is None:
-        return
+def ask_slurm(journal: Journal) -> dict[str, str]:
+    """Return the states of the jobs that Slurm still has, by their numbers."""
+    numbers = {task.scheduler for task in journal.of_state("queued")}
+    if not numbers or shutil.which("squeue") is None:
+        return {}
     asked = ["squeue", "--noheader", "--format=%A %T", "--me"]
     said = subprocess.run(asked, capture_output=True, text=True, check=False)
     states = dict(line.split() for line in said.stdout.splitlines())
+    return {number: state for number, state in states.items() if number in numbers}
+
+
+def place_tasks(folder: Path, journal: Journal, jobs: Mapping[str, str], alive: bool) -> None:
+    """Note which tasks are running in jobs of Slurm, and which are lost with a dead Snakemake."""
     for task in journal.of_state("queued"):
         begun = task.progress is None or _since(folder / task.progress, journal)
-        if states.get(str(task.scheduler)) == "RUNNING" and begun:
+        if jobs.get(str(task.scheduler)) == "RUNNING" and begun:
             task.state = "running"
+    for task in journal.tasks.values():
+        if not alive and task.state in STATES.values() and str(task.scheduler) not in jobs:
+            task.state = "lost"
 
 
 def _since(log: Path, journal: Journal) -> bool:
