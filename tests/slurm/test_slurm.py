@@ -1,15 +1,12 @@
 """The same rules as jobs of a real Slurm: the results are those of one machine."""
 
-import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -84,81 +81,86 @@ def test_a_cluster_gives_the_results_of_one_machine(slurm, tmp_path, request):
     assert trained / 8 <= len(of_runs) < trained / 2
 
 
-def training(process, folder, run):
-    """Wait until a run has a curve and what it needs to go on; return the number of its job."""
+def training(snakemake, folder, run):
+    """Wait until a run has a curve and what it needs to go on; return its process, and its job."""
     saved = [
         folder / RESULTS / f"runs/{run}/checkpoints/{name}" for name in ("state.pt", "curve.csv")
     ]
-    wait_until(lambda: all(path.exists() for path in saved), process)
-    (job,) = Cluster.command("squeue", "-h", "-o", "%A").split()
-    return job
+    wait_until(lambda: all(path.exists() for path in saved), snakemake)
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "train" in words and any(f"runs/{run}/curve.parquet" in word for word in words):
+            return process, process.environ()["SLURM_JOB_ID"]
+    pytest.fail(f"nothing trains {run}")
 
 
-def signal_run(run, number):
-    """Send a signal to the process that trains a run."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            words = path.read_bytes().decode().split("\0")
-            if "train" in words and any(f"runs/{run}/curve.parquet" in word for word in words):
-                os.kill(int(path.parent.name), number)
-
-
-def terminate(slurm, folder, run, job):
-    slurm.command("scancel", "--signal=TERM", job)
-
-
-def reach_the_time_limit(slurm, folder, run, job):
+def reach_the_time_limit(slurm, folder, run, process, job):
+    # A minute after it began Slurm ends it, as it stands.
     slurm.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")
-    signal_run(run, signal.SIGSTOP)  # until Slurm ends it, a minute after it began
     said = scaling_laws(folder, "status", RESULTS)
-    assert "running\n0 of 1 jobs are done." in said and "1 begun, 0 to come" in said
-    assert f"Running: 1\n  Train {run}: step " in said and "test loss" in said
+    assert "running\n0 of 4 jobs are done." in said and "4 begun, 0 to come" in said
+    assert "Running: 4\n" in said and f"\n  Train {run}: step " in said and "test loss" in said
 
 
-def restart_the_daemon(slurm, folder, run, job):
+def terminate(slurm, folder, run, process, job):
+    slurm.command("scancel", "--signal=TERM", job)
+    process.resume()
+
+
+def restart_the_daemon(slurm, folder, run, process, job):
     slurm.stop("n1")
     time.sleep(1)
     slurm.start_node("n1")
+    process.resume()
 
 
-def requeue(slurm, folder, run, job):
+def requeue(slurm, folder, run, process, job):
     slurm.command("scontrol", "requeue", job)
-    said = scaling_laws(folder, "status", RESULTS)
-    assert f"In the queue: 1\n  Train {run}" in said and "Running" not in said
+    running, queued = scaling_laws(folder, "status", RESULTS).split("In the queue: ")
+    assert f"\n  Train {run}" in queued and f"Train {run}" not in running
 
 
-@pytest.mark.parametrize(
-    ("event", "resumed"),
-    [
-        (terminate, True),
-        (reach_the_time_limit, True),
-        (requeue, True),
-        (restart_the_daemon, False),
-    ],
-)
-def test_a_run_ends_as_if_nothing_had_happened(finished, copy, slurm, event, resumed):
-    (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
-    shutil.rmtree(path)
-    target = f"{RESULTS}/runs/{path.name}/curve.parquet"
-    process = begin(copy, *OFTEN, "--", target)
-    event(slurm, copy, path.name, training(process, copy, path.name))
-    end(process)
+RESUMED = {
+    reach_the_time_limit: True,
+    terminate: True,
+    restart_the_daemon: False,
+    requeue: True,
+}
+
+
+def test_runs_end_as_if_nothing_had_happened_to_them(finished, copy, slurm):
+    plan = pd.read_csv(copy / RESULTS / "plan/runs.tsv", sep="\t")
+    runs = plan.nlargest(len(RESUMED), "C_full")["run"]
+    for run in runs:
+        shutil.rmtree(copy / RESULTS / "runs" / run)
+    targets = [f"{RESULTS}/runs/{run}/curve.parquet" for run in runs]
+    a_job_each = {"group-components": {"short_runs": 1}}
+    snakemake = begin(copy, *OFTEN, "--", *targets, site=a_job_each)
+    under_way = []
+    for run in runs:
+        process, job = training(snakemake, copy, run)
+        process.suspend()  # until something happens to it
+        under_way.append((run, process, job))
+    for event, (run, process, job) in zip(RESUMED, under_way, strict=True):
+        event(slurm, copy, run, process, job)
+    end(snakemake)
     said = scaling_laws(copy, "status", RESULTS)
-    assert "ended well\n1 of 1 jobs are done." in said and "Running" not in said
-    log = (copy / RESULTS / f"logs/train/{path.name}.log").read_text()
-    assert ("goes on at step" in log) == resumed
-    assert_equal_run(finished, copy, path.name)
+    assert "ended well\n4 of 4 jobs are done." in said and "Running" not in said
+    for (event, resumed), run in zip(RESUMED.items(), runs, strict=True):
+        log = (copy / RESULTS / f"logs/train/{run}.log").read_text()
+        assert ("goes on at step" in log) == resumed, event
+        assert_equal_run(finished, copy, run)
 
 
 def test_jobs_of_a_snakemake_that_was_killed_are_named_and_not_repeated(finished, copy, slurm):
     (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
     shutil.rmtree(path)
     target = f"{RESULTS}/runs/{path.name}/curve.parquet"
-    process = begin(copy, *OFTEN, "--", target)
-    job = training(process, copy, path.name)
-    (snakemake,) = psutil.Process(process.pid).children()
+    started = begin(copy, *OFTEN, "--", target)
+    _, job = training(started, copy, path.name)
+    (snakemake,) = psutil.Process(started.pid).children()
     snakemake.kill()
-    process.communicate()
+    started.communicate()
     said = scaling_laws(copy, "status", RESULTS, code=1)
     assert "no longer running" in said and f"Running: 1\n  Train {path.name}: step" in said
     assert f"or `scancel {job}`." in said and "After `snakemake --unlock` the same" in said
