@@ -57,6 +57,14 @@ def test_every_study_has_its_runs_and_no_table_misses_a_value(finished):
     assert set(corpora) == {5}
 
 
+def test_runs_are_evaluated_while_others_are_trained(finished):
+    ended = {
+        name: [path.stat().st_mtime for path in (finished / RESULTS / "runs").glob(f"*/{name}")]
+        for name in ("run.json", "evaluation.parquet")
+    }
+    assert min(ended["evaluation.parquet"]) < sorted(ended["run.json"])[len(ended["run.json"]) // 2]
+
+
 def test_every_link_has_one_outcome_and_every_fault_its_own(finished):
     results = finished / RESULTS
     links = pd.read_parquet(results / "links/links.parquet")

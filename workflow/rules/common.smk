@@ -46,6 +46,7 @@ except InputError as error:
 RESULTS = settings.results
 TIMES = cost.rated(settings.hardware)
 SHORT = 600  # seconds of a run
+FIRST = 10**30  # a priority above the FLOP of any run
 SHARDS = range(settings.links.shards)
 PARTS = range(settings.dedup.parts)
 ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}

@@ -148,6 +148,7 @@ rule basis:
         "<logs>/basis.log",
     benchmark:
         "<benchmarks>/basis.tsv"
+    priority: FIRST  # else each run would be trained before one is evaluated
     conda:
         "../../envs/train.yaml"
     resources:
