@@ -490,7 +490,11 @@ class Hardware(Section):
     """Runs that may share one GPU. One that needs more of `training.gpu_memory` than its part takes
     several slots. The profile has as many for each GPU of the machine."""
     gpus_per_node: Count = 8
-    """GPUs of one machine. A run on more is started on several, by `srun` in a Slurm job."""
+    """GPUs of one machine. A run on more is started on several, by `srun` in a Slurm job, and takes
+    all GPUs of each."""
+    job_minutes: Count | None = None
+    """Longest time that a training or evaluation asks a scheduler for; absent where there is no
+    limit. What takes longer goes on in the next attempt."""
     scratch: str | None = None
     """Folder on each machine's own disk, such as $TMPDIR. A run that does not hold its tokens in
     memory copies them there once and reads the copy. $VARIABLES are those of the job's

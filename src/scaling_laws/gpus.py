@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from scaling_laws.errors import InputError
 
@@ -66,7 +67,7 @@ def visible() -> list[str]:
     if allowed is not None:
         names = [name.strip() for name in allowed.split(",") if name.strip()]
         # No GPU has this name, and CUDA sees none that is listed after such a one.
-        return names[: names.index("-1")] if "-1" in names else names
+        return list(dict.fromkeys(names[: names.index("-1")] if "-1" in names else names))
     # Identifiers, because CUDA may number GPUs in another order than the driver does.
     asked = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
     if shutil.which(asked[0]) is None:
@@ -107,7 +108,7 @@ def _lock_free(folder: Path, device: str, slots_per_gpu: int) -> list[int]:
     """Lock the slots of a GPU that nobody holds, and return them as open files."""
     locked = []
     for number in range(slots_per_gpu):
-        lock = os.open(folder / f"{device}.{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(folder / f"{quote(device, safe='')}.{number}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             locked.append(lock)

@@ -75,8 +75,9 @@ def test_a_cluster_gives_the_results_of_one_machine(slurm, tmp_path, request):
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     # All short runs are in a few jobs, which have the GPU, and all of the analysis in one.
     assert 40 > len(jobs) == said.count("has been submitted with SLURM jobid")
-    asked = slurm.command("squeue", "--states=all", "--noheader", "--format=%A %b").splitlines()
+    asked = slurm.command("squeue", "--states=all", "--noheader", "--format=%C %b").splitlines()
     of_runs = [line for line in asked if line.endswith("gres:gpu:1")]
+    assert set(of_runs) == {"1 gres:gpu:1"}  # runs of a job take turns
     trained = len(list((tmp_path / RESULTS / "runs").iterdir()))
     assert trained / 8 <= len(of_runs) < trained / 2
 
@@ -191,13 +192,17 @@ def test_runs_have_their_gpus_on_one_machine_and_take_turns(copy, slurm):
     for node in ("n1", "n2"):
         busy = ("--partition=two", f"--nodelist={node}", "--gpus=1", "--mem=100", "--wrap=sleep 15")
         assert "Submitted" in slurm.command("sbatch", *busy, f"--output={copy}/busy-{node}.log")
-    pair = ("training={gpus: 2}", "hardware={tflops: 1, gpu_slots: 1}")
+    pair = ("training={gpus: 2}", "hardware={tflops: 1, job_minutes: 4}")
     targets = [f"{RESULTS}/runs/{run.name}/curve.parquet" for run in runs]
     site = {"retries": 0, "set-resources": {"train": {"slurm_partition": "two"}}}
     said, _ = begin(copy, "--config", *pair, "--", *targets, site=site).communicate()
     (job,) = re.findall(r"submitted with SLURM jobid (\d+)", said)
     asked = slurm.command("scontrol", "show", "job", job).split()
-    assert {"NumNodes=1", "TresPerJob=gres:gpu:2"} <= set(asked), asked
+    # They take turns, so their times add up; and there is memory for PyTorch in two processes.
+    wanted = {"NumNodes=1", "TresPerJob=gres:gpu:2", "TimeLimit=00:08:00"}
+    assert wanted <= set(asked), asked
+    (memory,) = re.findall(r"MinMemoryNode=(\d+)M", " ".join(asked))
+    assert 4000 < int(memory) < 4100
     assert "PyTorch finds no GPU here" in said, said  # only the scheduler has these GPUs
 
 

@@ -105,6 +105,7 @@ def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
         ("0", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("", (), "1 GPUs wanted, and 0 are there"),
         ("-1", (), "1 GPUs wanted, and 0 are there"),
+        ("0,0", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("0,-1,1", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("0", ("--slots", "3", "--slots-per-gpu", "2"), "--slots 3: expected at most the 2"),
     ],
@@ -113,6 +114,11 @@ def test_what_cannot_be_had_is_refused_at_once(start, devices, options, said):
     job = start(devices, *options)
     assert job.wait(timeout=60) == 2
     assert said in job.stderr.read()
+
+
+def test_a_device_may_have_any_name(start, tmp_path):
+    (row,) = seen(tmp_path, [start("MIG-GPU/1/0")])
+    assert row[2] == ["MIG-GPU/1/0"]
 
 
 def test_a_command_that_is_missing_is_refused(monkeypatch):

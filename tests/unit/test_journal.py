@@ -92,6 +92,35 @@ def test_jobs_of_a_group_are_queued_under_its_number(tmp_path):
     assert (found.ended, found.failed, found.began.minute) == (False, False, 21)
 
 
+def test_jobs_of_a_group_that_no_scheduler_has_taken_do_not_run(tmp_path):
+    found = read(tmp_path, LOG.partition("Job ca80")[0])
+    assert {task.what: task.state for task in found.tasks.values()} == {
+        "Train small": "queued",
+        "Fit L_N": "running",
+    }
+    assert list(described(found, "queued", {}, tmp_path)) == ["Train small: not submitted yet"]
+
+
+def test_an_invocation_that_is_stopped_has_not_ended_well(tmp_path):
+    last = END.splitlines(keepends=True)[1]
+    done = "".join(DONE.replace("3", str(number)) for number in range(4))
+    assert not read(tmp_path, LOG).stopped
+    assert read(tmp_path, LOG, DONE, last).stopped
+    assert not read(tmp_path, LOG, done, last).stopped
+    assert not read(tmp_path, LOG, DONE, END).stopped
+
+
+def test_an_invocation_that_met_with_a_lock_hides_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logs = tmp_path / ".snakemake/log"
+    logs.mkdir(parents=True)
+    (logs / PATH).write_text(LOG)
+    locked = "LockException:\nError: Directory cannot be locked.\nresults/runs/small"
+    (logs / PATH.name.replace("T23", "T24")).write_text(locked)
+    folder, found = journal.newest(tmp_path / "results")
+    assert (folder, found.path) == (tmp_path, logs / PATH)
+
+
 def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_path):
     (tmp_path / "results/logs/train").mkdir(parents=True)
     (tmp_path / "results/logs/train/small.log").write_text("23:21:30 small: steps: 3 of 9\n")
@@ -131,6 +160,7 @@ def test_of_a_job_that_was_refused_no_earlier_log_is_told(tmp_path, refusal):
     assert why(task, found, tmp_path) == f"Train small: {reason}"
     assert refusal == "a job" or task.logs == [log.relative_to(tmp_path)]
     task.state = "queued"
+    task.scheduler = "34"
     assert "Train small" in described(found, "queued", {}, tmp_path)
     os.utime(log)
     assert "Train small: small: seconds: 11.26" in described(found, "queued", {}, tmp_path)

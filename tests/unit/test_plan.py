@@ -240,6 +240,10 @@ def test_sizes_of_the_ladder_grow_by_some_two_times():
     [
         ({"training": {"data_tokens": 100_000}}, "runs see their data more than 4 times, up to 28"),
         ({"training": {"data_tokens": 2_000_000}}, "runs overfit by equation 4.4"),
+        (
+            {"training": {"gpus": 1, "gpu_memory": 0.05}},
+            "runs need more than the 0.05 GB of each of their GPUs, up to",
+        ),
         ({"training": {"warmup": "60%"}}, "runs warm up for more than half of their steps"),
         (
             {"studies": {"model_size": {"shapes": [{"n_layer": 2, "d_model": 8, "n_head": 1}]}}},
@@ -294,6 +298,9 @@ def test_a_proposal_repeats_the_tokens_that_there_are_four_times_at_most(here):
     table = planned(here, budget="1e14FLOP", overlay=here / "o.yaml")
     assert table["data_tokens"].max() == 2_000_000
     assert 2_000_000 < table["tokens"].max() <= 8_000_000
+    (here / "results/tokens/train.json").write_text("")
+    with pytest.raises(InputError, match=r"^results/tokens/train\.json: not JSON"):
+        planned(here, budget="1e14FLOP", overlay=here / "o.yaml")
     config = load([Path("o.yaml")])
     (here / "results-budget/tokens").mkdir(parents=True)
     (here / "results-budget/tokens/train.json").write_text('{"tokens": 1000000}')

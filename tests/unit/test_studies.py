@@ -323,10 +323,12 @@ def test_a_run_has_slots_of_one_gpu_or_whole_gpus_of_some_machines(settings):
         settings["studies"]["model_size"]["shapes"] = [shape]
         (run,) = runs_of(validate(settings), "model_size")
         assert (run.slots, run.nodes) == (slots, nodes)
-    settings["hardware"]["gpus_per_node"] = 3
     settings["studies"]["model_size"]["shapes"] = [SHAPE | {"training": {"gpus": 8}}]
-    with pytest.raises(InputError, match=r"on 3 machines of hardware\.gpus_per_node = 3"):
-        runs(validate(settings))
+    for gpus_per_node, nodes in ((3, 3), (6, 2)):  # 8 on 2 machines are 4 on each, or 6 and 2
+        settings["hardware"]["gpus_per_node"] = gpus_per_node
+        said = rf"on {nodes} machines of hardware\.gpus_per_node = {gpus_per_node}; .* a multiple"
+        with pytest.raises(InputError, match=said):
+            runs(validate(settings))
 
 
 def write_run(folder, name, spec):

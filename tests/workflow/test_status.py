@@ -63,6 +63,16 @@ def test_a_workflow_that_was_killed_is_not_said_to_run(robbed):
     assert "After `snakemake --unlock` the same command makes what is missing." in said
 
 
+def test_a_workflow_that_is_stopped_has_not_ended_well(robbed):
+    folder, run, target = robbed
+    process = begin_run(folder, run, target)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait()
+    said = scaling_laws(folder, "status", RESULTS, code=1)
+    assert "stopped before its end\n0 of 2 jobs are done." in said
+    assert "\nThe same command makes what is missing." in said and "Running" not in said
+
+
 def test_results_without_a_log_tell_of_their_runs(copy):
     shutil.rmtree(copy / ".snakemake")
     assert "26 runs: 26 trained and evaluated" in scaling_laws(copy, "status", RESULTS, code=0)

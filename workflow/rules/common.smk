@@ -293,9 +293,16 @@ def get_gpus(wildcards):
     return RUNS[wildcards.run].gpus
 
 
+def several(attempt):
+    """Return how many times the memory of the first attempt: most others are for want of time."""
+    return min(attempt, 3)
+
+
 def get_training_memory(wildcards, attempt):
-    """Return MB of main memory: PyTorch, and the run on the CPU, or its weights saved from GPUs."""
-    return attempt * (2000 + RUNS[wildcards.run].memory // 1_000_000)
+    """Return MB of main memory of a machine: PyTorch in each process, and the run."""
+    run = RUNS[wildcards.run]
+    processes = max(run.gpus // run.nodes, 1)
+    return several(attempt) * (2000 * processes + run.memory // 1_000_000)
 
 
 @lru_cache
@@ -307,7 +314,8 @@ def expected_seconds(run):
 def get_run_minutes(wildcards, attempt):
     """Return minutes: twice what the plan expects, and some to start; else four hours."""
     seconds = expected_seconds(wildcards.run)
-    return attempt * (240 if seconds is None else 5 + round(2 * seconds / 60))
+    minutes = attempt * (240 if seconds is None else 5 + round(2 * seconds / 60))
+    return min(minutes, settings.hardware.job_minutes or minutes)
 
 
 def get_group(wildcards):
@@ -317,11 +325,12 @@ def get_group(wildcards):
 
 
 def alone_if_sent(slots):
-    """Return slots of GPUs as a resource: all there are where a scheduler gives a job GPUs.
+    """Return slots of GPUs as a resource: all there are in a job of a scheduler.
 
-    So jobs of a group take turns, and it asks for the GPUs of one of them.
+    The jobs of a group take turns there, on CPUs too. So it asks for what one of them needs, and
+    for the time of all.
     """
-    return sys.maxsize if slots and workflow.non_local_exec else slots
+    return sys.maxsize if workflow.non_local_exec else slots
 
 
 def get_gpu_slots(wildcards):
@@ -368,7 +377,7 @@ def get_evaluation_slots(wildcards):
 
 def get_evaluation_memory(wildcards, attempt):
     """Return MB of main memory: PyTorch, and weights twice, as read and in the model."""
-    return attempt * (2000 + 8 * RUNS[wildcards.run].spec.N_total // 1_000_000)
+    return several(attempt) * (2000 + 8 * RUNS[wildcards.run].spec.N_total // 1_000_000)
 
 
 def get_evaluation_device(wildcards, resources):

@@ -195,7 +195,7 @@ rule evaluate:
         device=get_evaluation_device,
         options=options(settings.evaluation),
     message:
-        "Evaluate {wildcards.run}"
+        "Evaluate {wildcards.run}; progress in {log}"
     shell:
         "{params.start} evaluate {params.tokens} --run {input.run} --model {input.model}"
         " --snapshots {input.snapshots} --losses {output.losses}"

@@ -28,6 +28,7 @@ FIELD = re.compile(r" *(jobid|message|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
 LAST = "Complete log(s): "
 QUOTE = re.compile(r"\s*={40,}$")  # above and below a log that is quoted
+LOCKED = "LockException:"  # and nothing was done
 UNSUCCESSFUL = "Exiting because a job execution failed."
 
 
@@ -81,6 +82,12 @@ class Journal:
         """When it began, in local time; Snakemake names the log by it."""
         return datetime.strptime(self.path.name[:17], "%Y-%m-%dT%H%M%S")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended before its jobs were done and without failure, as at Ctrl-C."""
+        undone = self.done.total() < sum(self.wanted.values())
+        return self.ended and undone and not self.failed
+
     def of_state(self, state: State) -> list[Task]:
         """Return the jobs of a state, in the order in which they began."""
         return [task for task in self.tasks.values() if task.state == state]
@@ -99,7 +106,7 @@ def newest(results: Path) -> tuple[Path, Journal] | None:
         logs = (folder / ".snakemake/log").glob("*.snakemake.log")
         for path in sorted(logs, reverse=True):
             text = path.read_text(errors="replace")
-            if named.search(text):
+            if named.search(text) and LOCKED not in text:
                 return folder, read(path, text)
     return None
 
@@ -132,10 +139,13 @@ def read(path: Path, text: str) -> Journal:
         elif found := BEGUN.match(line):
             number, what = found.groups()
             told = PROGRESS.match(what)
+            grouped = line.startswith(" ")  # for a scheduler
             tasks[number] = Task(
-                told[1] if told else what, "running", Path(told[2]) if told else None
+                told[1] if told else what,
+                "queued" if grouped else "running",
+                Path(told[2]) if told else None,
             )
-            if line.startswith(" "):
+            if grouped:
                 group.append(number)
         elif found := SUBMITTED.match(line):
             name, scheduler, log = found.groups()

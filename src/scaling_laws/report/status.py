@@ -98,7 +98,7 @@ def status(results: Path) -> None:
     if done < wanted:
         console.print()
         console.print(still_to_do(journal))
-    place_tasks(folder, journal, jobs, alive)
+    place_tasks(folder, journal, jobs, alive, runs)
     for title, state in STATES.items():
         listed(console, title, described(journal, state, runs, folder))
     failed = journal.of_state("failed")
@@ -115,11 +115,12 @@ def status(results: Path) -> None:
     if jobs and not alive:
         cancel = f"scancel {' '.join(jobs)}"
         console.print(f"\nSlurm still has them: wait until they have ended, or `{cancel}`.")
-    if not alive and (failed or not journal.ended):
+    unfinished = failed or journal.stopped or not journal.ended
+    if not alive and unfinished:
         locked = not journal.ended and any((folder / ".snakemake/locks").glob("*"))
         first = "After `snakemake --unlock` the" if locked else "The"
         console.print(f"\n{first} same command makes what is missing.")
-    if failed or not (alive or journal.ended):
+    if failed or (unfinished and not alive):
         raise SystemExit(1)
 
 
@@ -132,6 +133,8 @@ def heading(journal: Journal, alive: bool) -> str:
     now = "running"
     if journal.ended:
         now = "ended with failures" if journal.failed else "ended well"
+        if journal.stopped:
+            now = "stopped before its end"
     elif not alive:
         now = "no longer running, and it did not come to its end"
     words = journal.command.split() if journal.command else ["snakemake"]
@@ -204,12 +207,23 @@ def ask_slurm(journal: Journal) -> dict[str, str]:
     return {number: state for number, state in states.items() if number in numbers}
 
 
-def place_tasks(folder: Path, journal: Journal, jobs: Mapping[str, str], alive: bool) -> None:
-    """Note which tasks are running in jobs of Slurm, and which are lost with a dead Snakemake."""
+def place_tasks(
+    folder: Path,
+    journal: Journal,
+    jobs: Mapping[str, str],
+    alive: bool,
+    runs: Mapping[str, Progress],
+) -> None:
+    """Note which tasks are running in jobs of Slurm, and which are lost with a dead Snakemake.
+
+    Of the tasks of a group Snakemake hears when its job has ended; runs tell before by their files.
+    """
+    trained = {f"Train {name}" for name, run in runs.items() if run.trained}
+    ended = trained | {f"Evaluate {name}" for name, run in runs.items() if run.evaluated}
     for task in journal.of_state("queued"):
         begun = task.progress is None or _since(folder / task.progress, journal)
         if jobs.get(str(task.scheduler)) == "RUNNING" and begun:
-            task.state = "running"
+            task.state = "done" if task.what in ended else "running"
     for task in journal.tasks.values():
         if not alive and task.state in STATES.values() and str(task.scheduler) not in jobs:
             task.state = "lost"
@@ -236,6 +250,8 @@ def described(
         # The log of an earlier invocation may still be there.
         fresh = task.progress is not None and _since(folder / task.progress, journal)
         said = last_line(folder / task.progress) if task.progress and fresh else ""
+        if state == "queued" and task.scheduler is None:
+            said = "not submitted yet"
         yield f"{task.what}: {said}" if said else task.what
 
 

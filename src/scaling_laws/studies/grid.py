@@ -101,10 +101,10 @@ def _run(config: Config, study: str, shape: Shape, training: Training, seed: int
     sharded = gpus > 1 and not fits(spec, gpus, training.gpu_memory)
     hardware = config.hardware
     nodes = math.ceil(max(gpus, 1) / hardware.gpus_per_node)
-    if gpus % nodes:
+    if nodes > 1 and gpus % hardware.gpus_per_node:
         raise InputError(
             f"training.gpus = {gpus}: on {nodes} machines of hardware.gpus_per_node = "
-            f"{hardware.gpus_per_node}; expected as many on each"
+            f"{hardware.gpus_per_node}; expected a multiple of it"
         )
     slots = gpus * hardware.gpu_slots
     if gpus == 1:

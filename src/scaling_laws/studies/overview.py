@@ -167,6 +167,14 @@ def problems(config: Config, table: dict[str, Run]) -> Iterator[str]:
     slow = [s for s in specs if s.warmup_steps > LONGEST_WARMUP * s.steps]
     if slow:
         yield f"{len(slow)} runs warm up for more than half of their steps, such as {slow[0].name}"
+    memory = config.training.gpu_memory
+    large = [run for run in table.values() if run.gpus and run.memory > memory * 1e9]
+    if large:
+        worst = max(large, key=lambda run: run.memory)
+        yield (
+            f"{len(large)} runs need more than the {memory:g} GB of each of their GPUs, up to "
+            f"{worst.memory / 1e9:.3g} GB: {worst.spec.name}; more micro_batches need less"
+        )
     headed = [s for s in specs if s.vocab_size * s.d_model > s.N > 0]
     if headed:
         yield (
