@@ -63,7 +63,7 @@ def status(results: Path) -> None:
 
     What is known comes from Snakemake's log beside the results, from the curves that runs have
     written so far, and on a cluster from `squeue`. The exit code is 1 where a job has failed or
-    Snakemake was killed.
+    Snakemake was stopped or killed.
 
     Args:
         results: Folder of everything computed.
