@@ -21,9 +21,9 @@ PAGE = """\
 `scaling-laws status RESULTS` reads what Snakemake notes in `.snakemake/log`, and the curves that
 runs have written so far: `RESULTS/runs/RUN/checkpoints/curve.csv`, with the columns of
 `RESULTS/runs/RUN/curve.parquet`, which is there once the run has ended. On a cluster it asks
-`squeue`, too. Its exit code is 1 where a job has failed or Snakemake was stopped or killed. When the
-runs end is foretold by the times of those that have ended, and before there are four of them by the plan.
-This page is what `make status` saw on two cores.
+`squeue`, too. Its exit code is 1 where a job has failed or Snakemake was stopped or killed. When
+the runs end is foretold by the times of those that have ended, and before there are four of them by
+the plan. This page is what `make status` saw on two cores.
 
 While runs are under way:
 
