@@ -88,9 +88,10 @@ def training(snakemake, folder, run):
         folder / RESULTS / f"runs/{run}/checkpoints/{name}" for name in ("state.pt", "curve.csv")
     ]
     wait_until(lambda: all(path.exists() for path in saved), snakemake)
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or []
-        if "train" in words and any(f"runs/{run}/curve.parquet" in word for word in words):
+        here = process.info["cwd"] == str(folder)  # other tests train the same run elsewhere
+        if here and "train" in words and f"{RESULTS}/runs/{run}/curve.parquet" in words:
             return process, process.environ()["SLURM_JOB_ID"]
     pytest.fail(f"nothing trains {run}")
 
