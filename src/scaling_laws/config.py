@@ -494,7 +494,7 @@ class Hardware(Section):
     all GPUs of each."""
     job_minutes: Count | None = None
     """Longest time that a training or evaluation asks a scheduler for; absent where there is no
-    limit. What takes longer goes on in the next attempt."""
+    limit. A training that takes longer goes on in the next attempt, an evaluation begins anew."""
     scratch: str | None = None
     """Folder on each machine's own disk, such as $TMPDIR. A run that does not hold its tokens in
     memory copies them there once and reads the copy. $VARIABLES are those of the job's

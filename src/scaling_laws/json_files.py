@@ -18,6 +18,13 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
 
+class TokenFacts(Form):
+    """What a token file's JSON counts."""
+
+    documents: int
+    tokens: int
+
+
 def read_object(path: Path, form: type[Form]) -> dict[str, Any]:
     """Return the object of a JSON file, as plain data.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scaling_laws.report import journal
-from scaling_laws.report.status import described, why
+from scaling_laws.report.status import Progress, described, is_running, place_tasks, why
 
 LOG = """\
   Command: /bin/snakemake --profile profiles/slurm
@@ -99,6 +99,36 @@ def test_jobs_of_a_group_that_no_scheduler_has_taken_do_not_run(tmp_path):
         "Fit L_N": "running",
     }
     assert list(described(found, "queued", {}, tmp_path)) == ["Train small: not submitted yet"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "alive", "jobs", "state"),
+    [
+        (False, True, {"34": "PENDING"}, "queued"),
+        (False, True, {"34": "RUNNING"}, "running"),
+        (True, True, {"34": "RUNNING"}, "done"),
+        (False, False, {"34": "RUNNING"}, "running"),
+        (False, False, {}, "lost"),
+    ],
+)
+def test_a_job_of_a_group_is_where_the_scheduler_and_its_files_say(
+    tmp_path, trained, alive, jobs, state
+):
+    found = read(tmp_path, LOG)
+    log = tmp_path / "results/logs/train/small.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    runs = {"small": Progress(None, trained, False, 0, None, 0.0)}
+    place_tasks(tmp_path, found, jobs, alive, runs)
+    assert found.tasks["1"].state == state
+
+
+def test_on_another_machine_a_silent_snakemake_lives_while_slurm_has_its_jobs(tmp_path):
+    path = tmp_path / PATH
+    path.touch()
+    os.utime(path, (0, 0))
+    found = journal.Journal(path, host="elsewhere")
+    assert is_running(tmp_path, found, {"34": "RUNNING"}) and not is_running(tmp_path, found, {})
 
 
 def test_an_invocation_that_is_stopped_has_not_ended_well(tmp_path):

@@ -294,7 +294,7 @@ def test_an_overlay_that_is_wrong_is_refused_by_name(here, text, said):
 
 def test_a_proposal_repeats_the_tokens_that_there_are_four_times_at_most(here):
     (here / "results/tokens").mkdir(parents=True)
-    (here / "results/tokens/train.json").write_text('{"tokens": 2000000}')
+    (here / "results/tokens/train.json").write_text('{"documents": 9, "tokens": 2000000}')
     table = planned(here, budget="1e14FLOP", overlay=here / "o.yaml")
     assert table["data_tokens"].max() == 2_000_000
     assert 2_000_000 < table["tokens"].max() <= 8_000_000
@@ -303,7 +303,7 @@ def test_a_proposal_repeats_the_tokens_that_there_are_four_times_at_most(here):
         planned(here, budget="1e14FLOP", overlay=here / "o.yaml")
     config = load([Path("o.yaml")])
     (here / "results-budget/tokens").mkdir(parents=True)
-    (here / "results-budget/tokens/train.json").write_text('{"tokens": 1000000}')
+    (here / "results-budget/tokens/train.json").write_text('{"documents": 9, "tokens": 1000000}')
     (problem, *_) = problems(config, runs(config))
     assert problem.startswith("runs want 2,000,000 distinct tokens, and the training split in resu")
 

@@ -53,24 +53,23 @@ def test_a_failure_is_told_with_the_last_line_of_its_log(robbed):
     assert f"({RESULTS}/logs/train/{run.name}.log)" in said
 
 
-def test_a_workflow_that_was_killed_is_not_said_to_run(robbed):
+@pytest.mark.parametrize(
+    ("number", "now", "first"),
+    [
+        (signal.SIGKILL, "and it did not come to its end", "After `snakemake --unlock` the"),
+        (signal.SIGINT, "stopped before its end", "The"),
+    ],
+)
+def test_a_workflow_that_was_killed_or_stopped_neither_runs_nor_ended_well(
+    robbed, number, now, first
+):
     folder, run, target = robbed
     process = begin_run(folder, run, target)
-    os.killpg(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, number)
     process.wait()
     said = scaling_laws(folder, "status", RESULTS, code=1)
-    assert "did not come to its end" in said
-    assert "After `snakemake --unlock` the same command makes what is missing." in said
-
-
-def test_a_workflow_that_is_stopped_has_not_ended_well(robbed):
-    folder, run, target = robbed
-    process = begin_run(folder, run, target)
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait()
-    said = scaling_laws(folder, "status", RESULTS, code=1)
-    assert "stopped before its end\n0 of 2 jobs are done." in said
-    assert "\nThe same command makes what is missing." in said and "Running" not in said
+    assert f"{now}\n0 of 2 jobs are done." in said and "Running" not in said
+    assert f"\n{first} same command makes what is missing." in said
 
 
 def test_results_without_a_log_tell_of_their_runs(copy):

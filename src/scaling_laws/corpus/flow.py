@@ -10,19 +10,12 @@ import numpy as np
 import pandas as pd
 
 from scaling_laws.errors import InputError
-from scaling_laws.json_files import Form, read_object
+from scaling_laws.json_files import TokenFacts, read_object
 from scaling_laws.output import atomic
 from scaling_laws.tables import open_table, read_batches, shown
 
 BINS = 20  # of similarities
 COLUMNS = ("stage", "unit", "outcome", "reason", "count")
-
-
-class TokenFacts(Form):
-    """What a token file's JSON counts."""
-
-    documents: int
-    tokens: int
 
 
 def flow(

@@ -132,9 +132,9 @@ def heading(journal: Journal, alive: bool) -> str:
     """Return a line on the invocation."""
     now = "running"
     if journal.ended:
-        now = "ended with failures" if journal.failed else "ended well"
-        if journal.stopped:
-            now = "stopped before its end"
+        now = "stopped before its end" if journal.stopped else "ended well"
+        if journal.failed:
+            now = "ended with failures"
     elif not alive:
         now = "no longer running, and it did not come to its end"
     words = journal.command.split() if journal.command else ["snakemake"]
@@ -224,9 +224,11 @@ def place_tasks(
         begun = task.progress is None or _since(folder / task.progress, journal)
         if jobs.get(str(task.scheduler)) == "RUNNING" and begun:
             task.state = "done" if task.what in ended else "running"
-    for task in journal.tasks.values():
-        if not alive and task.state in STATES.values() and str(task.scheduler) not in jobs:
-            task.state = "lost"
+    if not alive:
+        for state in STATES.values():
+            for task in journal.of_state(state):
+                if task.scheduler not in jobs:
+                    task.state = "lost"
 
 
 def _since(log: Path, journal: Journal) -> bool:

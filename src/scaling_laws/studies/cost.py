@@ -13,7 +13,7 @@ import numpy as np
 
 from scaling_laws.config import Config, Hardware
 from scaling_laws.errors import InputError
-from scaling_laws.json_files import Form, read_object
+from scaling_laws.json_files import TokenFacts, read_object
 from scaling_laws.ledger import reading
 from scaling_laws.studies.grid import Run
 from scaling_laws.training.cost import PARTS, work
@@ -88,12 +88,6 @@ def rated(hardware: Hardware) -> Times | None:
     return Times(update, STARTUP_SECONDS)
 
 
-class Encoded(Form):
-    """What is read of an encoded corpus."""
-
-    tokens: int
-
-
 def devices_of(config: Config) -> int:
     """Return how many devices runs share: as many as are configured, or the cores here."""
     if config.hardware.devices is not None:
@@ -106,7 +100,7 @@ def devices_of(config: Config) -> int:
 def tokens_there(config: Config) -> int | None:
     """Return the tokens of the training split in the results folder; None before it is encoded."""
     path = Path(config.results, "tokens/train.json")
-    return int(read_object(path, Encoded)["tokens"]) if path.is_file() else None
+    return int(read_object(path, TokenFacts)["tokens"]) if path.is_file() else None
 
 
 def run_seconds(run: Run, config: Config, times: Times) -> float:
