@@ -8,6 +8,7 @@ that train or evaluate.
 from __future__ import annotations
 
 import difflib
+import faulthandler
 import inspect
 import json
 import logging
@@ -131,6 +132,8 @@ LINEAGE_OPTIONS = [
 
 def main() -> None:
     """Run the command line; exit code 2 and one message for what the user can mend."""
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # a crash in a library's machine code says where it was
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(overview())

@@ -122,6 +122,13 @@ def test_one_path_for_two_files_is_refused(monkeypatch, capsys, tmp_path, line, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_crash_in_machine_code_says_where_it_was():
+    code = "from scaling_laws.cli import main; main(); import signal; signal.raise_signal(11)"
+    command = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -11 and 'File "<string>", line 1 in <module>' in done.stderr
+
+
 def test_help_is_all_that_is_printed():
     done = run("links", "--help")
     assert done.returncode == 0 and done.stderr == "" and "--salvage" in done.stdout
