@@ -50,6 +50,7 @@ rule all:
 
 rule corpus:
     input:
+        "<results>/config.yaml",  # what `scaling-laws status` goes by
         "<results>/corpus/train.parquet",
         "<results>/corpus/test.parquet",
         "<results>/links/rejected.parquet",
@@ -59,21 +60,25 @@ rule corpus:
 
 rule tokens:
     input:
+        "<results>/config.yaml",
         expand("<results>/tokens/{name}.bin", name=["train", *EVALUATION_CORPORA]),
 
 
 rule runs:
     input:
+        "<results>/config.yaml",
         expand("<results>/tables/{table}.parquet", table=TABLES),
 
 
 rule fits:
     input:
+        "<results>/config.yaml",
         expand("<results>/fits/{law}.json", law=settings.fits.laws),
 
 
 rule figures:
     input:
+        "<results>/config.yaml",
         expand("<results>/figures/{name}.svg", name=DRAWN_FIGURES),
 
 

@@ -327,8 +327,9 @@ class Training(Section):
     batch_sequences: Count = 16
     """Sequences in a batch; the paper has 512."""
     micro_batches: Count = 1
-    """Parts of a batch that are computed one after the other, to save memory; with two or more
-    the gradient noise scale is measured (section 5.1)."""
+    """Parts of a batch that are computed one after the other, to save memory, and as many as it
+    has sequences at the most; with two or more the gradient noise scale is measured (section
+    5.1)."""
     tokens: Tokens = 4_000_000
     """Tokens processed by a run, in steps of batch_sequences * n_ctx. As a text, `3e13 FLOP` gives
     each model what it can process with 6 N FLOP a token, and `20 N` so many times its N."""
@@ -388,7 +389,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _micro_batches_divide_batch(self) -> Training:
-        if self.batch_sequences % self.micro_batches:
+        if self.batch_sequences % min(self.micro_batches, self.batch_sequences):
             raise ValueError(
                 f"micro_batches = {self.micro_batches} does not divide batch_sequences = "
                 f"{self.batch_sequences}; allowed: {_divisors(self.batch_sequences)}"
@@ -682,7 +683,7 @@ def load(files: Sequence[Path]) -> Config:
     merged: dict[str, Any] = {}
     for path in (Path("config.yaml"), *files):
         _merge(merged, _read_yaml(path))
-    return validate(merged, str(files[-1]) if files else "config.yaml")
+    return validate(merged, " + ".join(map(str, files)) or "config.yaml")
 
 
 def _merge(settings: dict[str, Any], overlay: dict[str, Any]) -> None:

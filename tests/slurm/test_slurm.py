@@ -193,17 +193,17 @@ def test_runs_have_their_gpus_on_one_machine_and_take_turns(copy, slurm):
     for node in ("n1", "n2"):
         busy = ("--partition=two", f"--nodelist={node}", "--gpus=1", "--mem=100", "--wrap=sleep 15")
         assert "Submitted" in slurm.command("sbatch", *busy, f"--output={copy}/busy-{node}.log")
-    pair = ("training={gpus: 2}", "hardware={tflops: 1, job_minutes: 4}")
+    pair = ("training={gpus: 2, threads: 2}", "hardware={tflops: 1, job_minutes: 4}")
     targets = [f"{RESULTS}/runs/{run.name}/curve.parquet" for run in runs]
     site = {"retries": 0, "set-resources": {"train": {"slurm_partition": "two"}}}
     said, _ = begin(copy, "--config", *pair, "--", *targets, site=site).communicate()
     (job,) = re.findall(r"submitted with SLURM jobid (\d+)", said)
     asked = slurm.command("scontrol", "show", "job", job).split()
-    # They take turns, so their times add up; and there is memory for PyTorch in two processes.
-    wanted = {"NumNodes=1", "TresPerJob=gres:gpu:2", "TimeLimit=00:08:00"}
+    # They take turns, so their times add up; each of two processes has its processors and memory.
+    wanted = {"NumNodes=1", "TresPerJob=gres:gpu:2", "TimeLimit=00:08:00", "NumCPUs=4"}
     assert wanted <= set(asked), asked
     (memory,) = re.findall(r"MinMemoryNode=(\d+)M", " ".join(asked))
-    assert 4000 < int(memory) < 4100
+    assert 8000 <= int(memory) < 8010
     assert "PyTorch finds no GPU here" in said, said  # only the scheduler has these GPUs
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from scaling_laws.config import dump_files, require_files, resolve, schema, validate
+from scaling_laws.config import dump_files, load, require_files, resolve, schema, validate
 from scaling_laws.errors import InputError
 from scaling_laws.studies.grid import runs
 
@@ -260,6 +260,15 @@ def test_parts_that_do_not_divide_the_batch_are_refused(default):
     put(default, "training.micro_batches", 3)
     with pytest.raises(InputError, match=r"micro_batches = 3 does not divide .* 1, 2, 4, 8, 16$"):
         validate(default)
+
+
+def test_every_overlay_is_named_where_one_of_them_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    wrong, right = tmp_path / "wrong.yaml", tmp_path / "right.yaml"
+    wrong.write_text("training: {tokns: 3}\n")
+    right.write_text("training: {tokens: 3000000}\n")
+    with pytest.raises(InputError, match=f"^{wrong} \\+ {right}: training.tokns is no known key"):
+        load([wrong, right])
 
 
 @pytest.mark.parametrize("one", ["paper", "porian", 0.001, "3e-4", {"peak": 0.02}])

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from scaling_laws.report import journal
-from scaling_laws.report.status import Progress, described, is_running, place_tasks, why
+from scaling_laws.report.status import (
+    Progress,
+    Slurm,
+    ask_slurm,
+    described,
+    is_running,
+    place_tasks,
+    why,
+)
 
 LOG = """\
   Command: /bin/snakemake --profile profiles/slurm
@@ -98,16 +106,56 @@ def test_jobs_of_a_group_that_no_scheduler_has_taken_do_not_run(tmp_path):
         "Train small": "queued",
         "Fit L_N": "running",
     }
-    assert list(described(found, "queued", {}, tmp_path)) == ["Train small: not submitted yet"]
+    told = described(found, "queued", {}, tmp_path, Slurm({}))
+    assert list(told) == ["Train small: not submitted yet"]
+
+
+def test_a_job_that_slurm_does_not_have_yet_does_not_run(tmp_path):
+    found = read(tmp_path, "Provided remote nodes: 100\n", LOG.partition("Job ca80")[0])
+    assert {task.what: task.state for task in found.tasks.values()} == {
+        "Train small": "queued",
+        "Fit L_N": "queued",
+    }
+
+
+def test_of_a_job_that_waits_slurms_reason_is_told(tmp_path):
+    found, slurm = read(tmp_path, LOG), Slurm({"34": ("PENDING", "PartitionTimeLimit")})
+    told = described(found, "queued", {}, tmp_path, slurm)
+    assert next(told) == "Train small: pending (PartitionTimeLimit)"
+
+
+@pytest.mark.parametrize(
+    ("says", "jobs", "silent"),
+    [
+        ("echo '34|PENDING|None'; echo '7|RUNNING|None'", {"34": ("PENDING", "None")}, None),
+        ("echo 'slurm_load_jobs error: no route' >&2; exit 1", {}, "squeue: slurm_load_jobs error"),
+        ("exit 3", {}, "squeue: exit code 3"),
+        (None, {}, "there is no squeue"),
+    ],
+)
+def test_a_slurm_that_does_not_answer_is_not_one_without_jobs(
+    tmp_path, monkeypatch, says, jobs, silent
+):
+    if says is not None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = read(tmp_path, LOG)
+    slurm = ask_slurm(found)
+    assert slurm.jobs == jobs and (slurm.silent or "").startswith(silent or "")
+    place_tasks(tmp_path, found, slurm, False, {})
+    assert found.tasks["1"].state == "queued"
+    assert found.tasks["3"].state == ("queued" if silent else "lost")
+    assert is_running(tmp_path, journal.Journal(tmp_path / "squeue", host="elsewhere"), slurm)
 
 
 @pytest.mark.parametrize(
     ("trained", "alive", "jobs", "state"),
     [
-        (False, True, {"34": "PENDING"}, "queued"),
-        (False, True, {"34": "RUNNING"}, "running"),
-        (True, True, {"34": "RUNNING"}, "done"),
-        (False, False, {"34": "RUNNING"}, "running"),
+        (False, True, {"34": ("PENDING", "Priority")}, "queued"),
+        (False, True, {"34": ("RUNNING", "None")}, "running"),
+        (True, True, {"34": ("RUNNING", "None")}, "done"),
+        (False, False, {"34": ("RUNNING", "None")}, "running"),
         (False, False, {}, "lost"),
     ],
 )
@@ -119,7 +167,7 @@ def test_a_job_of_a_group_is_where_the_scheduler_and_its_files_say(
     log.parent.mkdir(parents=True)
     log.touch()
     runs = {"small": Progress(None, trained, False, 0, None, 0.0)}
-    place_tasks(tmp_path, found, jobs, alive, runs)
+    place_tasks(tmp_path, found, Slurm(jobs), alive, runs)
     assert found.tasks["1"].state == state
 
 
@@ -128,7 +176,8 @@ def test_on_another_machine_a_silent_snakemake_lives_while_slurm_has_its_jobs(tm
     path.touch()
     os.utime(path, (0, 0))
     found = journal.Journal(path, host="elsewhere")
-    assert is_running(tmp_path, found, {"34": "RUNNING"}) and not is_running(tmp_path, found, {})
+    assert is_running(tmp_path, found, Slurm({"34": ("RUNNING", "None")}))
+    assert not is_running(tmp_path, found, Slurm({}))
 
 
 def test_an_invocation_that_is_stopped_has_not_ended_well(tmp_path):
@@ -166,7 +215,31 @@ def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_pa
     assert said.endswith(f"(results/logs/train/small.log, {tmp_path}/34.log)")
 
 
-REFUSED = "Job submission failed with exception: Invalid account"
+TORCHRUN = """\
+W1128 04:32:31.5 1011 torch/distributed/run.py:874] ***************
+E1128 04:32:39.8 1011 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1)
+Traceback (most recent call last):
+============================================================
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("05:16:50 error: device = cuda: none\nrank 1 ends", "error: device = cuda: none"),
+        ("[rank0]: OutOfMemoryError: CUDA out of memory", "OutOfMemoryError: CUDA out of memory"),
+    ],
+)
+def test_what_a_run_on_several_gpus_died_of_is_above_torchruns_report(tmp_path, said, told):
+    first, *report = TORCHRUN.splitlines(keepends=True)
+    log = tmp_path / "results/logs/train/small.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(["05:16:43 scaling-laws train\n", first, f"{said}\n", *report]))
+    found = read(tmp_path, LOG, GROUP_FAILED, END)
+    assert why(found.of_state("failed")[0], found, tmp_path).startswith(f"Train small: {told}\n")
+
+
+REFUSED = "Job submission failed with exception: Invalid account. Available accounts: llm"
 REFUSALS = {
     "a group": (
         GROUP_FAILED.replace(
@@ -174,7 +247,13 @@ REFUSALS = {
         ),
         "it has not begun",
     ),
-    "a job": (GROUP_FAILED.replace("message: None", f"message: {REFUSED}"), REFUSED),
+    "a job": (
+        GROUP_FAILED.replace(
+            "message: None",
+            "message: {}\n{}For further error details see the log".format(*REFUSED.rsplit(" ", 1)),
+        ),
+        REFUSED,
+    ),
 }
 
 
@@ -191,9 +270,10 @@ def test_of_a_job_that_was_refused_no_earlier_log_is_told(tmp_path, refusal):
     assert refusal == "a job" or task.logs == [log.relative_to(tmp_path)]
     task.state = "queued"
     task.scheduler = "34"
-    assert "Train small" in described(found, "queued", {}, tmp_path)
+    assert "Train small" in described(found, "queued", {}, tmp_path, Slurm({}))
     os.utime(log)
-    assert "Train small: small: seconds: 11.26" in described(found, "queued", {}, tmp_path)
+    told = described(found, "queued", {}, tmp_path, Slurm({}))
+    assert "Train small: small: seconds: 11.26" in told
 
 
 def test_the_log_of_a_node_is_not_taken_for_that_of_the_workflow(tmp_path):

@@ -14,7 +14,15 @@ from small_run import SPEC
 from scaling_laws.config import Hardware, load
 from scaling_laws.errors import InputError
 from scaling_laws.studies.budget import LADDER, parse_budget
-from scaling_laws.studies.cost import devices_of, measured, rated, run_seconds, wall_seconds
+from scaling_laws.studies.cost import (
+    devices_of,
+    evaluation_seconds,
+    measured,
+    rated,
+    run_seconds,
+    training_seconds,
+    wall_seconds,
+)
 from scaling_laws.studies.grid import runs
 from scaling_laws.studies.overview import problems
 from scaling_laws.studies.plan import plan
@@ -172,7 +180,19 @@ def test_what_a_run_takes_grows_with_steps_snapshots_and_starts(here):
     assert 1.7 * (seconds - 6) < run_seconds(twice, config, times) - 6 < 2 * (seconds - 6)
     assert run_seconds(kept, config, times) > seconds
     assert run_seconds(run, config, slow) == pytest.approx(seconds + 14)
-    assert rated(Hardware()) is None and devices_of(config) >= 1
+    assert rated(Hardware()) is None and devices_of(config, [run]) >= 1
+
+
+def test_an_evaluation_takes_one_gpu_and_does_not_grow_with_the_training(here):
+    config = load([])
+    run = next(iter(runs(config).values()))
+    times = measured(rates(here, startup=0.0))
+    long = run._replace(spec=run.spec.model_copy(update={"steps": 9 * run.spec.steps}))
+    assert evaluation_seconds(long, config, times) == evaluation_seconds(run, config, times)
+    eight = run._replace(gpus=8)
+    assert training_seconds(eight, times) == pytest.approx(training_seconds(run, times) / 8)
+    assert evaluation_seconds(eight, config, times) == evaluation_seconds(run, config, times)
+    assert devices_of(config, [run, eight]) == 8
 
 
 @pytest.mark.parametrize(
@@ -243,6 +263,14 @@ def test_sizes_of_the_ladder_grow_by_some_two_times():
         (
             {"training": {"gpus": 1, "gpu_memory": 0.05}},
             "runs need more than the 0.05 GB of each of their GPUs, up to",
+        ),
+        (
+            {"training": {"gpus": 8}, "hardware": {"devices": 4}},
+            "a run takes 8 GPUs, and hardware.devices = 4",
+        ),
+        (
+            {"training": {"gpus": 1}, "hardware": {"tflops": 1e-5, "mfu": 0.1, "job_minutes": 600}},
+            "the longest run goes on in ",
         ),
         ({"training": {"warmup": "60%"}}, "runs warm up for more than half of their steps"),
         (

@@ -106,6 +106,12 @@ def test_what_no_run_can_be_made_of_is_refused_before_any_starts(settings, train
     assert line.startswith("config: studies.model_size.shapes.0 = {") and reason in line
 
 
+def test_a_batch_has_no_more_parts_than_sequences(settings):
+    settings["studies"]["model_size"]["training"] = {"micro_batches": 32}
+    table = of_study(runs(validate(settings)), "model_size")
+    assert {spec.micro_batches for spec in table.values()} == {16}
+
+
 def test_only_the_largest_model_keeps_snapshots(settings):
     sizes = of_study(runs(validate(settings)), "model_size").values()
     kept = [spec.N for spec in sizes if spec.snapshots]

@@ -46,6 +46,7 @@ except InputError as error:
 RESULTS = settings.results
 TIMES = cost.rated(settings.hardware)
 SHORT = 600  # seconds of a run
+UNKNOWN = (7050, 7050)  # seconds on GPUs that nobody has rated: four hours are asked for
 FIRST = 10**30  # a priority above the FLOP of any run
 SHARDS = range(settings.links.shards)
 PARTS = range(settings.dedup.parts)
@@ -301,27 +302,47 @@ def several(attempt):
 def get_training_memory(wildcards, attempt):
     """Return MB of main memory of a machine: PyTorch in each process, and the run."""
     run = RUNS[wildcards.run]
-    processes = max(run.gpus // run.nodes, 1)
-    return several(attempt) * (2000 * processes + run.memory // 1_000_000)
+    if not run.gpus:
+        return several(attempt) * (2000 + run.memory // 1_000_000)
+    processes = run.gpus // run.nodes
+    return several(attempt) * (4000 * processes + run.main_memory // 1_000_000)
+
+
+def get_cpus_per_gpu(wildcards):
+    """Return the processors of each process of a run on GPUs; `threads` are those of one."""
+    return settings.training.threads if RUNS[wildcards.run].gpus else None
 
 
 @lru_cache
 def expected_seconds(run):
-    """Return how long a run takes by the plan; None where nobody knows."""
-    return cost.expected_seconds(RUNS[run], settings, TIMES)
+    """Return how long a run trains, and how long its evaluation takes, by the plan."""
+    entry = RUNS[run]
+    times = TIMES or cost.assumed(entry)
+    if times is None:
+        return UNKNOWN
+    evaluation = cost.evaluation_seconds(entry, settings, times)
+    return cost.training_seconds(entry, times), evaluation
 
 
-def get_run_minutes(wildcards, attempt):
-    """Return minutes: twice what the plan expects, and some to start; else four hours."""
-    seconds = expected_seconds(wildcards.run)
-    minutes = attempt * (240 if seconds is None else 5 + round(2 * seconds / 60))
+def minutes_to_ask(seconds, attempt):
+    """Return minutes: twice what the plan expects, and some to start."""
+    minutes = attempt * (5 + round(2 * seconds / 60))
     return min(minutes, settings.hardware.job_minutes or minutes)
+
+
+def get_training_minutes(wildcards, attempt):
+    training, _ = expected_seconds(wildcards.run)
+    return minutes_to_ask(training, attempt)
+
+
+def get_evaluation_minutes(wildcards, attempt):
+    _, evaluation = expected_seconds(wildcards.run)
+    return minutes_to_ask(evaluation, attempt)
 
 
 def get_group(wildcards):
     """Return the group of the runs of minutes, some of which share a job of a scheduler."""
-    seconds = expected_seconds(wildcards.run)
-    return None if seconds is None or seconds > SHORT else "short_runs"
+    return "short_runs" if sum(expected_seconds(wildcards.run)) <= SHORT else None
 
 
 def alone_if_sent(slots):
@@ -395,6 +416,13 @@ def on_gpus(gpus, slots):
 def get_processes(wildcards, resources):
     """Return the command that starts one process a GPU, or one."""
     run = RUNS[wildcards.run]
+    elsewhere = workflow.non_local_exec or workflow.dryrun or "SLURM_JOB_ID" in os.environ
+    if run.nodes > 1 and not elsewhere:
+        raise WorkflowError(
+            f"{wildcards.run}: training.gpus = {run.gpus} are those of {run.nodes} machines "
+            f"(hardware.gpus_per_node = {settings.hardware.gpus_per_node}), and Snakemake starts"
+            " jobs on this one; give --profile profiles/slurm, or fewer GPUs"
+        )
     torchrun = f"torchrun --nproc-per-node={run.gpus // run.nodes} --no-python"
     if run.nodes > 1:
         # The processes meet on the machine where the job starts, at a port of its own.

@@ -108,8 +108,9 @@ rule train:
     resources:
         gpu=get_gpus,
         gpu_slots=get_gpu_slots,  # the profile says how many this machine has
+        cpus_per_gpu=get_cpus_per_gpu,
         mem_mb=get_training_memory,
-        runtime=get_run_minutes,
+        runtime=get_training_minutes,
         # Else a scheduler takes the GPUs of a run from any machines that have some to spare.
         nodes=get_nodes,
         # On several machines it starts a task on each: `mpi` is the executors' word for it.
@@ -188,7 +189,7 @@ rule evaluate:
         gpu=get_evaluation_gpus,
         gpu_slots=get_evaluation_slots,
         mem_mb=get_evaluation_memory,
-        runtime=get_run_minutes,
+        runtime=get_evaluation_minutes,
     params:
         tokens=get_evaluation_corpora,
         start=get_evaluation,

@@ -19,11 +19,13 @@ TOTAL = re.compile(r"(\w+) +(\d+)$")
 BEGUN = re.compile(r" *Job (\d+): (.*)$")
 PROGRESS = re.compile(r"(.*); progress in (.*)$")
 GROUP = re.compile(r"\[.*\] Group job (\w+) \(jobs")
+DETAILS = "For further error details see"  # the end of what a scheduler's refusal is told with
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\w+) \(log: (.*)\)\.$")
 FINISHED = re.compile(r"Finished jobid: (\d+) \(Rule: (\w+)\)$")
 AGAIN = re.compile(r"Trying to restart job (\S+)\.$")
 ERROR = re.compile(r" *Error in rule \w+:$")
 GROUP_ERROR = re.compile(r" *message: Error in group \w+$")
+NODES = "Provided remote nodes: "  # where jobs go to a scheduler
 FIELD = re.compile(r" *(jobid|message|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
 LAST = "Complete log(s): "
@@ -121,6 +123,7 @@ def read(path: Path, text: str) -> Journal:
     journal = Journal(path)
     tasks = journal.tasks
     group: list[str] = []  # of jobs that are listed
+    remote = False
     groups: list[tuple[str, list[str]]] = []  # not submitted yet
     scheduled: dict[str, list[str]] = {}  # jobs of a group, by the name that Snakemake gives it
     # Slurm's log of a group comes before those of its jobs that failed.
@@ -131,6 +134,8 @@ def read(path: Path, text: str) -> Journal:
             journal.command = line.removeprefix("  Command: ")
         elif line.startswith("  Host: "):
             journal.host = line.removeprefix("  Host: ")
+        elif line.startswith(NODES):
+            remote = True
         elif line == "Job stats:":
             journal.wanted |= _wanted(lines)
         elif found := GROUP.match(line):
@@ -142,7 +147,7 @@ def read(path: Path, text: str) -> Journal:
             grouped = line.startswith(" ")  # for a scheduler
             tasks[number] = Task(
                 told[1] if told else what,
-                "queued" if grouped else "running",
+                "queued" if grouped or remote else "running",
                 Path(told[2]) if told else None,
             )
             if grouped:
@@ -210,18 +215,22 @@ def _wanted(lines: Iterator[str]) -> dict[str, int]:
 
 def _failure(lines: Iterator[str]) -> tuple[str, str | None, list[Path]]:
     """Return the number, the message and the logs in the lines that follow an error."""
-    number, message, logs = "", None, []
+    number, said, logs, telling = "", "", [], False
     for line in lines:
-        found = FIELD.match(line)
-        if found and found[1] == "jobid":
-            number = found[2]
-        elif found and found[1] == "message":
-            message = found[2] if found[2] != "None" else None
-        elif found and found[1] == "log":
-            logs = _logs(found[2])
+        if found := FIELD.match(line):
+            key, value = found.groups()
+            telling = key == "message"
+            if key == "jobid":
+                number = value
+            elif telling and value != "None":
+                said = value
+            elif key == "log":
+                logs = _logs(value)
         elif line.strip() == "shell:":
             break
-    return number, message, logs
+        elif telling and not line.startswith(" "):  # a message of several lines
+            said += f" {line}"
+    return number, said.partition(DETAILS)[0].strip() or None, logs
 
 
 def _logs(text: str) -> list[Path]:

@@ -6,11 +6,11 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +30,29 @@ from scaling_laws.training.cost import fit_times, work
 
 SHOWN = 10  # of many jobs alike
 ENOUGH = 4  # runs that have ended foretell the others
+PATIENCE = 20  # seconds for squeue to answer
 SILENT = 600  # seconds after which an invocation on another machine is taken for dead
 STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
 COMMAND = re.compile("scaling-laws ")
 CURVE: Mapping[str, Kind] = {"step": "amount", "test_loss": "number", "seconds": "amount"}
+RANK = re.compile(r"^\[(rank)?\d+\]: ?")  # before what a process of several says
+# What torchrun says itself: of its settings first, of processes that failed at the end.
+SETTINGS = re.compile(r"^W\d{4} .*torch/distributed/run\.py")
+REPORT = re.compile(r"^[A-Z]\d{4} .*torch/distributed/elastic/multiprocessing/api\.py")
 HOUR = re.compile(r"^\d\d:\d\d:\d\d ")
 SLURM_SAYS = "slurmstepd: error:"  # of time, memory and being cancelled, where the command cannot
+
+
+class Slurm(NamedTuple):
+    """What Slurm says of the jobs of an invocation.
+
+    Attributes:
+        jobs: Those that it still has, by number: the state, and why one is pending.
+        silent: Why it does not say.
+    """
+
+    jobs: Mapping[str, tuple[str, str]]
+    silent: str | None = None
 
 
 class Progress(NamedTuple):
@@ -88,8 +105,8 @@ def status(results: Path) -> None:
         console.print(runs_in_short(runs))
         return
     folder, journal = ran
-    jobs = ask_slurm(journal)
-    alive = not journal.ended and is_running(folder, journal, jobs)
+    slurm = ask_slurm(journal)
+    alive = not journal.ended and is_running(folder, journal, slurm)
     console.print(heading(journal, alive))
     done, wanted = journal.done.total(), sum(journal.wanted.values())
     console.print(f"{done} of {wanted} jobs are done.")
@@ -98,25 +115,30 @@ def status(results: Path) -> None:
     if done < wanted:
         console.print()
         console.print(still_to_do(journal))
-    place_tasks(folder, journal, jobs, alive, runs)
+    place_tasks(folder, journal, slurm, alive, runs)
     for title, state in STATES.items():
-        listed(console, title, described(journal, state, runs, folder))
+        listed(console, title, described(journal, state, runs, folder, slurm))
     failed = journal.of_state("failed")
     listed(console, "Failed", (why(task, journal, folder) for task in failed))
     if alive and config:
-        under_way = [task for task in journal.of_state("running") if _is_of_run(task, runs)]
-        at_once = len(under_way) or cost.devices_of(config)
-        left = seconds_left(config, runs, at_once)
+        under_way = [table[_run_of(t)] for t in journal.of_state("running") if _run_of(t) in table]
+        busy = sum(max(run.gpus, 1) for run in under_way)
+        devices = busy or cost.devices_of(config, table.values())
+        left = seconds_left(config, runs, devices)
         if left:
             end = datetime.now() + timedelta(seconds=left)
             there = (results / "tokens/train.bin").is_file()
             when = f"end on {end:%d %B} at about {end:%H:%M}, in" if there else "will take"
-            console.print(f"\nThe runs {when} {duration(left)}, {at_once} at a time.")
-    if jobs and not alive:
-        cancel = f"scancel {' '.join(jobs)}"
+            console.print(
+                f"\nThe runs {when} {duration(left)}, {cost.in_words(devices, table.values())}."
+            )
+    if slurm.silent:
+        console.print(f"\nWhich jobs Slurm has is not known: {slurm.silent}", markup=False)
+    elif slurm.jobs and not alive:
+        cancel = f"scancel {' '.join(slurm.jobs)}"
         console.print(f"\nSlurm still has them: wait until they have ended, or `{cancel}`.")
     unfinished = failed or journal.stopped or not journal.ended
-    if not alive and unfinished:
+    if not alive and unfinished and not slurm.silent:
         locked = not journal.ended and any((folder / ".snakemake/locks").glob("*"))
         first = "After `snakemake --unlock` the" if locked else "The"
         console.print(f"\n{first} same command makes what is missing.")
@@ -124,8 +146,9 @@ def status(results: Path) -> None:
         raise SystemExit(1)
 
 
-def _is_of_run(task: Task, runs: Mapping[str, Progress]) -> bool:
-    return task.what.partition(" ")[2] in runs
+def _run_of(task: Task) -> str:
+    """Return the name of the run that a task may be of."""
+    return task.what.partition(" ")[2]
 
 
 def heading(journal: Journal, alive: bool) -> str:
@@ -183,10 +206,12 @@ def runs_in_short(runs: Mapping[str, Progress]) -> str:
     )
 
 
-def is_running(folder: Path, journal: Journal, jobs: Mapping[str, str]) -> bool:
+def is_running(folder: Path, journal: Journal, slurm: Slurm) -> bool:
     """Tell whether Snakemake is at work in a folder; on another machine, by its log and jobs."""
     if journal.host not in (None, platform.node()):
-        return bool(jobs) or time.time() - journal.path.stat().st_mtime < SILENT
+        return (
+            bool(slurm.jobs or slurm.silent) or time.time() - journal.path.stat().st_mtime < SILENT
+        )
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or []
         its_own = "--mode" not in words  # else that of a job
@@ -196,21 +221,31 @@ def is_running(folder: Path, journal: Journal, jobs: Mapping[str, str]) -> bool:
     return False
 
 
-def ask_slurm(journal: Journal) -> dict[str, str]:
-    """Return the states of the jobs that Slurm still has, by their numbers."""
-    numbers = {task.scheduler for task in journal.of_state("queued")}
-    if not numbers or shutil.which("squeue") is None:
-        return {}
-    asked = ["squeue", "--noheader", "--format=%A %T", "--me"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False)
-    states = dict(line.split() for line in said.stdout.splitlines())
-    return {number: state for number, state in states.items() if number in numbers}
+def ask_slurm(journal: Journal) -> Slurm:
+    """Ask Slurm which jobs of the invocation it still has."""
+    numbers = {task.scheduler for task in journal.of_state("queued") if task.scheduler}
+    if not numbers:
+        return Slurm({})
+    asked = ["squeue", "--noheader", "--format=%A|%T|%r", "--me"]
+    try:
+        said = subprocess.run(
+            asked, capture_output=True, text=True, check=False, timeout=PATIENCE, errors="replace"
+        )
+    except FileNotFoundError:
+        return Slurm({}, "there is no squeue on this machine")
+    except subprocess.TimeoutExpired:
+        return Slurm({}, f"squeue has said nothing for {PATIENCE} s")
+    if said.returncode:
+        words = said.stderr.strip().splitlines() or [f"exit code {said.returncode}"]
+        return Slurm({}, f"squeue: {words[-1]}")
+    rows = [line.strip().split("|", 2) for line in said.stdout.splitlines() if line.count("|") > 1]
+    return Slurm({number: (state, why) for number, state, why in rows if number in numbers})
 
 
 def place_tasks(
     folder: Path,
     journal: Journal,
-    jobs: Mapping[str, str],
+    slurm: Slurm,
     alive: bool,
     runs: Mapping[str, Progress],
 ) -> None:
@@ -222,12 +257,13 @@ def place_tasks(
     ended = trained | {f"Evaluate {name}" for name, run in runs.items() if run.evaluated}
     for task in journal.of_state("queued"):
         begun = task.progress is None or _since(folder / task.progress, journal)
-        if jobs.get(str(task.scheduler)) == "RUNNING" and begun:
+        if slurm.jobs.get(str(task.scheduler), ("", ""))[0] == "RUNNING" and begun:
             task.state = "done" if task.what in ended else "running"
     if not alive:
         for state in STATES.values():
             for task in journal.of_state(state):
-                if task.scheduler not in jobs:
+                known = task.scheduler is None or not slurm.silent
+                if known and task.scheduler not in slurm.jobs:
                     task.state = "lost"
 
 
@@ -237,11 +273,16 @@ def _since(log: Path, journal: Journal) -> bool:
 
 
 def described(
-    journal: Journal, state: State, runs: Mapping[str, Progress], folder: Path
+    journal: Journal,
+    state: State,
+    runs: Mapping[str, Progress],
+    folder: Path,
+    slurm: Slurm,
 ) -> Iterator[str]:
     """Yield a line a job of a state: what it does, and how far it has come."""
     for task in journal.of_state(state):
-        run = runs.get(task.what.partition(" ")[2])
+        trains = task.what.startswith("Train ")
+        run = runs.get(_run_of(task)) if trains else None
         if run and run.test_loss is not None and not run.trained:
             left = duration(run.seconds / run.step * (run.run.spec.steps - run.step))
             yield (
@@ -254,6 +295,9 @@ def described(
         said = last_line(folder / task.progress) if task.progress and fresh else ""
         if state == "queued" and task.scheduler is None:
             said = "not submitted yet"
+        held, reason = slurm.jobs.get(str(task.scheduler), ("", ""))
+        if held == "PENDING":
+            said = f"pending ({reason})"
         yield f"{task.what}: {said}" if said else task.what
 
 
@@ -263,7 +307,7 @@ def why(task: Task, journal: Journal, folder: Path) -> str:
     said = []
     for log in logs:
         own = log == task.logs[0]
-        lines = [last_line(folder / log)] if own else lines_of(folder / log)
+        lines = [cause_in(folder / log)] if own else lines_of(folder / log)
         said += [line for line in lines if line and (own or SLURM_SAYS in line)][-1:]
     if not said:
         said = [task.message or ("its log says nothing" if logs else "it has not begun")]
@@ -277,12 +321,21 @@ def lines_of(log: Path) -> list[str]:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return [HOUR.sub("", line.strip()) for line in lines if line.strip()]
+    said = [HOUR.sub("", line.strip()) for line in lines if line.strip()]
+    return [line for line in said if not SETTINGS.match(line)]
 
 
 def last_line(log: Path) -> str:
     """Return the last line of a log that says something, other than the command itself."""
     return next((line for line in reversed(lines_of(log)) if not COMMAND.match(line)), "")
+
+
+def cause_in(log: Path) -> str:
+    """Return the last line of a log, or what went before torchrun's report of it."""
+    said = [RANK.sub("", line) for line in lines_of(log) if not COMMAND.match(line)]
+    before = list(takewhile(lambda line: not REPORT.match(line), said))
+    ours = [line for line in before if line.startswith("error: ")]
+    return (ours or before or said or [""])[-1]
 
 
 def listed(console: Console, title: str, lines: Iterable[str]) -> None:
@@ -296,7 +349,7 @@ def listed(console: Console, title: str, lines: Iterable[str]) -> None:
         console.print(f"  and {len(all_lines) - SHOWN} more")
 
 
-def seconds_left(config: Config, runs: Mapping[str, Progress], at_once: int) -> float | None:
+def seconds_left(config: Config, runs: Mapping[str, Progress], devices: int) -> float | None:
     """Return the seconds until all runs are trained and evaluated; None where nobody knows.
 
     The evaluation of a run that is trained is a small part of it, and not counted.
@@ -306,19 +359,22 @@ def seconds_left(config: Config, runs: Mapping[str, Progress], at_once: int) -> 
     Args:
         config: The configuration.
         runs: How far each run has come.
-        at_once: Runs that are under way at a time.
+        devices: GPUs that are at work, or runs at a time.
     """
     ended = [run for run in runs.values() if run.trained]
     times = cost.rated(config.hardware)
     if len(ended) >= ENOUGH:
         specs = [run.run.spec for run in ended]
-        parts = np.array(fit_times(specs, [run.seconds / run.step for run in ended]))
+        taken = [max(run.run.gpus, 1) * run.seconds / run.step for run in ended]
+        parts = np.array(fit_times(specs, taken))
         times = cost.Times(lambda spec: float(work(spec) @ parts), cost.STARTUP_SECONDS)
     jobs = []
     for run in runs.values():
-        seconds = cost.expected_seconds(run.run, config, times)
-        if seconds is None:
+        if run.trained:
+            continue
+        known = times or cost.assumed(run.run)
+        if known is None:
             return None
-        if not run.trained:
-            jobs.append((seconds * (1 - run.step / run.run.spec.steps), 1))
-    return cost.wall_seconds(jobs, max(at_once, 1))
+        seconds = cost.run_seconds(run.run, config, known)
+        jobs.append((seconds * (1 - run.step / run.run.spec.steps), run.run.gpus))
+    return cost.wall_seconds(jobs, max(devices, 1))

@@ -134,7 +134,7 @@ def propose(config: Config, budget: Budget, times: Times | None) -> Proposal:
             return sum(run.spec.C(run.spec.steps, "full") for run in table.values())
         assert times
         jobs = [(run_seconds(run, config, times), max(run.gpus, 1)) for run in table.values()]
-        return OTHER_STAGES + wall_seconds(jobs, devices_of(config))
+        return OTHER_STAGES + wall_seconds(jobs, devices_of(config, table.values()))
 
     best: tuple[int, int] | None = None
     for sizes in range(FEWEST_SIZES, len(LADDER) + 1):

@@ -88,13 +88,20 @@ def rated(hardware: Hardware) -> Times | None:
     return Times(update, STARTUP_SECONDS)
 
 
-def devices_of(config: Config) -> int:
-    """Return how many devices runs share: as many as are configured, or the cores here."""
+def devices_of(config: Config, table: Iterable[Run]) -> int:
+    """Return how many devices runs share: as many as configured, or as one needs, or cores."""
     if config.hardware.devices is not None:
         return config.hardware.devices
-    if config.training.gpus:
-        return config.training.gpus
+    if gpus := max((run.gpus for run in table), default=0):
+        return gpus
     return max(1, len(os.sched_getaffinity(0)) // config.training.threads)
+
+
+def in_words(devices: int, table: Iterable[Run]) -> str:
+    """Return on how many devices runs are made, in words."""
+    if not any(run.gpus for run in table):
+        return f"{devices} at a time"
+    return f"on {devices} GPUs" if devices > 1 else "on one GPU"
 
 
 def tokens_there(config: Config) -> int | None:
@@ -103,27 +110,38 @@ def tokens_there(config: Config) -> int | None:
     return int(read_object(path, TokenFacts)["tokens"]) if path.is_file() else None
 
 
-def run_seconds(run: Run, config: Config, times: Times) -> float:
-    """Return the wall seconds of a run's training and evaluation, on the devices that it takes.
+def assumed(run: Run) -> Times | None:
+    """Return times on a slow processor, where nobody has measured any; None for a run on GPUs."""
+    if run.gpus:
+        return None
+    return Times(lambda spec: spec.C(1, "full") / SLOWEST_CORE, STARTUP_SECONDS)
+
+
+def training_seconds(run: Run, times: Times) -> float:
+    """Return the wall seconds of a run's training, on the devices that it takes.
 
     Early stopping is not foretold.
     """
     spec = run.spec
-    update = times.update(spec)
     tested = len(spec.evaluation_steps()) * spec.test_tokens
-    evaluated = (spec.snapshots + 1) * (len(config.corpora) + 1) * config.evaluation.tokens
-    forward = update / STEP_TO_FORWARD / spec.batch_tokens
-    training = (spec.steps * update + tested * forward) / max(run.gpus, 1)
-    return training + evaluated * forward + 2 * times.startup
+    computed = spec.steps * times.update(spec) + tested * _forward(spec, times)
+    return times.startup + computed / max(run.gpus, 1)
 
 
-def expected_seconds(run: Run, config: Config, times: Times | None) -> float | None:
-    """Return the wall seconds to ask a scheduler for; None for GPUs that nobody has rated."""
-    if times is not None:
-        return run_seconds(run, config, times)
-    if run.gpus:
-        return None
-    return 2 * STARTUP_SECONDS + run.spec.C(run.spec.steps, "full") / SLOWEST_CORE
+def evaluation_seconds(run: Run, config: Config, times: Times) -> float:
+    """Return the wall seconds of a run's evaluation, which takes one device."""
+    evaluated = (run.spec.snapshots + 1) * (len(config.corpora) + 1) * config.evaluation.tokens
+    return times.startup + evaluated * _forward(run.spec, times)
+
+
+def _forward(spec: RunSpec, times: Times) -> float:
+    """Return the seconds of the forward pass of a token."""
+    return times.update(spec) / STEP_TO_FORWARD / spec.batch_tokens
+
+
+def run_seconds(run: Run, config: Config, times: Times) -> float:
+    """Return the wall seconds of a run's training and evaluation."""
+    return training_seconds(run, times) + evaluation_seconds(run, config, times)
 
 
 def wall_seconds(jobs: Iterable[tuple[float, int]], devices: int) -> float:

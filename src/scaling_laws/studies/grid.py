@@ -49,6 +49,12 @@ class Run(NamedTuple):
         """Bytes that training needs on each GPU, or on the CPU."""
         return sum(training_memory(self.spec, max(self.gpus, 1), self.sharded).values())
 
+    @property
+    def main_memory(self) -> int:
+        """Bytes on the CPU of what a run on GPUs saves, and of the weights that it keeps."""
+        whole = training_memory(self.spec)
+        return 2 * whole["weights"] + whole["optimizer"]
+
 
 def runs(config: Config) -> dict[str, Run]:
     """Return the run table by name of the run: those of all studies, each once.
@@ -153,7 +159,7 @@ def _optimisation(training: Training, architecture: Architecture) -> dict[str, o
     return {
         "data_tokens": training.data_tokens or steps * batch_tokens + 1,
         "batch_sequences": training.batch_sequences,
-        "micro_batches": training.micro_batches,
+        "micro_batches": min(training.micro_batches, training.batch_sequences),
         "steps": steps,
         "optimizer": automatic if training.optimizer == "auto" else training.optimizer,
         "beta1": training.beta1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,12 +12,21 @@ from rich.table import Table
 
 from scaling_laws.config import Config
 from scaling_laws.studies.budget import MOST_EPOCHS
-from scaling_laws.studies.cost import devices_of, duration, tokens_there, wall_seconds
+from scaling_laws.studies.cost import (
+    devices_of,
+    duration,
+    in_words,
+    rated,
+    tokens_there,
+    training_seconds,
+    wall_seconds,
+)
 from scaling_laws.studies.grid import Run
 from scaling_laws.templates import environment
 from scaling_laws.training.memory import training_memory
 
 FEWEST_SIZES = 4  # of a power law with an interval worth its name
+ATTEMPTS = 3  # at a job, by profiles/slurm
 LONGEST_WARMUP = 0.5  # of the steps
 RUN_COLUMNS = (
     "run", "study", "N", "N_total", "D", "B", "steps", "tokens", "learning_rate", "schedule",
@@ -82,11 +92,12 @@ def overview(config: Config, table: dict[str, Run], rows: pd.DataFrame) -> Overv
     totals = [_total(name, part) for name, part in {**groups, "all, each once": rows}.items()]
     facts = []
     if timed:
-        devices = devices_of(config)
+        devices = devices_of(config, table.values())
         jobs = list(zip(rows["hours"] * 3600, rows["gpus"].clip(lower=1), strict=True))
         longest = rows.sort_values("hours").iloc[-1]
         facts += [
-            f"all runs, {devices} at a time: {duration(wall_seconds(jobs, devices))}",
+            f"all runs, {in_words(devices, table.values())}: "
+            f"{duration(wall_seconds(jobs, devices))}",
             f"critical path: {longest['run']}, {duration(float(longest['hours']) * 3600)}",
         ]
     else:
@@ -175,6 +186,18 @@ def problems(config: Config, table: dict[str, Run]) -> Iterator[str]:
             f"{len(large)} runs need more than the {memory:g} GB of each of their GPUs, up to "
             f"{worst.memory / 1e9:.3g} GB: {worst.spec.name}; more micro_batches need less"
         )
+    most, there = max(run.gpus for run in table.values()), config.hardware.devices
+    if there is not None and most > there:
+        yield f"a run takes {most} GPUs, and hardware.devices = {there}"
+    minutes, times = config.hardware.job_minutes, rated(config.hardware)
+    if minutes and times:
+        seconds = max(training_seconds(run, times) for run in table.values())
+        jobs = math.ceil(seconds / 60 / minutes)
+        if jobs > ATTEMPTS:
+            yield (
+                f"the longest run goes on in {jobs} jobs of hardware.job_minutes = {minutes}; the "
+                f"profile's retries have to be {jobs - 1} or more"
+            )
     headed = [s for s in specs if s.vocab_size * s.d_model > s.N > 0]
     if headed:
         yield (

@@ -49,12 +49,13 @@ class TokenStream:
         self.facts = facts = json.loads(reading(path.with_suffix(".json")).read_text())
         self.vocab_size: int = facts["vocab_size"]
         dtype = np.dtype(facts["dtype"]).newbyteorder("<")
-        self._tokens = np.memmap(reading(path), dtype, mode="r")
-        if len(self._tokens) != facts["tokens"]:
+        size, wanted = reading(path).stat().st_size, facts["tokens"] * dtype.itemsize
+        if size != wanted:
             raise InputError(
-                f"{path}: holds {len(self._tokens)} tokens, its .json says {facts['tokens']}; "
-                "encode the corpus again"
+                f"{path}: {size} bytes, and its .json says {facts['tokens']} tokens of "
+                f"{dtype.itemsize}; encode the corpus again"
             )
+        self._tokens = np.memmap(path, dtype, mode="r")
         self.length = len(self._tokens) if tokens is None else tokens
         if self.length > len(self._tokens):
             raise InputError(

@@ -48,7 +48,8 @@ def load(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         with ZipFile(path) as archive:  # PyTorch does not look at the checksums that it writes
             if changed := archive.testzip():
                 raise BadZipFile(f"{changed} has changed")
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that the processes of a machine hold it once.
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         kind, one, state = found["format"], found["identity"], found["state"]
     except (RuntimeError, OSError, KeyError, TypeError, EOFError, ValueError) as error:
         raise _damaged(path, error, remedy) from None

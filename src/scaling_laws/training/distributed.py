@@ -70,6 +70,8 @@ class World:
             return cast(
                 "dict[str, Tensor]", state_dict.get_model_state_dict(model, options=options)
             )
+        if self.rank:
+            return {}
         return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
     def accumulation(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:

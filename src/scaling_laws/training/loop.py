@@ -142,6 +142,7 @@ def train(
         if state := checkpoint.load(checkpoints / STATE, identity):
             training.restore(state)
             log.info("%s: goes on at step %d of %d", spec.name, training.step, spec.steps)
+        del state  # not held beside the next one
         saved, shown = time.monotonic(), 0
         for _ in track(training.advance(), f"{spec.name}: steps", spec.steps, training.step):
             if here.rank == 0 and len(training.points) > shown:
@@ -154,6 +155,7 @@ def train(
                 state = training.state()
                 if here.rank == 0:
                     checkpoint.save(state, checkpoints / STATE, identity)
+                del state
                 saved = time.monotonic()
             if stop:
                 log.info("%s: stopped at step %d and saved", spec.name, training.step)
@@ -341,7 +343,9 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         restore_state(self._model, self._optimizer, state["model"], state["optimizer"])
-        self.step, self.outcome, self.kept = state["step"], state["outcome"], state["kept"]
+        self.step, self.outcome = state["step"], state["outcome"]
+        # Not as a part of the file, which would be in use when it is removed.
+        self.kept = {name: value.clone() for name, value in state["kept"].items()}
         self.points = [Point(**point) for point in state["points"]]
         self.best = Point(**state["best"]) if state["best"] else None
         self._sums.copy_(state["sums"])
