@@ -265,8 +265,8 @@ def test_sizes_of_the_ladder_grow_by_some_two_times():
             "runs need more than the 0.05 GB of each of their GPUs, up to",
         ),
         (
-            {"training": {"gpus": 8}, "hardware": {"devices": 4}},
-            "a run takes 8 GPUs, and hardware.devices = 4",
+            {"training": {"gpus": 2}, "hardware": {"devices": 1}},
+            "a run takes 2 GPUs, and hardware.devices = 1",
         ),
         (
             {"training": {"gpus": 1}, "hardware": {"tflops": 1e-5, "mfu": 0.1, "job_minutes": 600}},
