@@ -477,7 +477,7 @@ class Study(Section):
 class Hardware(Section):
     """The machines: what the plan's hours and money are those of, and how runs share GPUs."""
 
-    tflops: Annotated[float, Field(gt=0)] | None = None
+    tflops: Annotated[float, Field(ge=1e-6)] | None = None
     """Peak rate of one device in TFLOP/s, at the precision of training; absent where `scaling-laws
     calibrate` measures."""
     mfu: Annotated[float, Field(gt=0, le=1)] = 0.4

@@ -10,10 +10,12 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -57,6 +59,7 @@ def on_gpus(command: list[str], *, gpus: int = 1, slots: int = 1, slots_per_gpu:
             waited = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
     log.info("runs on %s", ", ".join(found))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would, too
     # The locks stay with the process, which becomes the command.
     os.execvpe(command[0], command, os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(found)})
 
@@ -66,14 +69,14 @@ def visible() -> list[str]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         names = [name.strip() for name in allowed.split(",") if name.strip()]
-        # No GPU has this name, and CUDA sees none that is listed after such a one.
-        return list(dict.fromkeys(names[: names.index("-1")] if "-1" in names else names))
+        # No GPU has a name like -1, and CUDA sees none that is listed after such a one.
+        return list(dict.fromkeys(takewhile(lambda name: not name.startswith("-"), names)))
     # Identifiers, because CUDA may number GPUs in another order than the driver does.
     asked = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
     if shutil.which(asked[0]) is None:
         return []
     said = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return said.stdout.split() if said.returncode == 0 else []
+    return [line.strip() for line in said.stdout.splitlines() if line.startswith("GPU-")]
 
 
 def _folder() -> Path:

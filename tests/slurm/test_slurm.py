@@ -193,14 +193,14 @@ def test_runs_have_their_gpus_on_one_machine_and_take_turns(copy, slurm):
     for node in ("n1", "n2"):
         busy = ("--partition=two", f"--nodelist={node}", "--gpus=1", "--mem=100", "--wrap=sleep 15")
         assert "Submitted" in slurm.command("sbatch", *busy, f"--output={copy}/busy-{node}.log")
-    pair = ("training={gpus: 2, threads: 2}", "hardware={tflops: 1, job_minutes: 4}")
+    pair = ("training={gpus: 2, threads: 2}", "hardware={tflops: 1}")
     targets = [f"{RESULTS}/runs/{run.name}/curve.parquet" for run in runs]
     site = {"retries": 0, "set-resources": {"train": {"slurm_partition": "two"}}}
     said, _ = begin(copy, "--config", *pair, "--", *targets, site=site).communicate()
     (job,) = re.findall(r"submitted with SLURM jobid (\d+)", said)
     asked = slurm.command("scontrol", "show", "job", job).split()
     # They take turns, so their times add up; each of two processes has its processors and memory.
-    wanted = {"NumNodes=1", "TresPerJob=gres:gpu:2", "TimeLimit=00:08:00", "NumCPUs=4"}
+    wanted = {"NumNodes=1", "TresPerJob=gres:gpu:2", "TimeLimit=00:10:00", "NumCPUs=4"}
     assert wanted <= set(asked), asked
     (memory,) = re.findall(r"MinMemoryNode=(\d+)M", " ".join(asked))
     assert 8000 <= int(memory) < 8010
@@ -211,12 +211,13 @@ def test_a_run_on_two_machines_is_that_of_as_many_processes_on_one(copy, slurm):
     (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
     shutil.rmtree(path)
     # Two processes on each machine, as if there was a GPU for each; they compute on the processor.
-    pair = ("training={gpus: 4}", "hardware={gpus_per_node: 2}")
+    pair = ("training={gpus: 4}", "hardware={gpus_per_node: 2, job_minutes: 200}")
     target = f"{RESULTS}/runs/{path.name}/curve.parquet"
     train = {"gpu": 0, "gres": "gpu:2", "slurm_partition": "two"}
     end(begin(copy, "--config", *pair, "--", target, site={"set-resources": {"train": train}}))
     job = slurm.finished()[-1]
     assert (job["NodeCnt"], job["NodeList"], job["JobState"]) == ("2", "n[1-2]", "COMPLETED")
+    assert job["TimeLimit"] == "200"  # not four hours
     on_two = pd.read_parquet(copy / target)
     made = json.loads((path / "lineage/train.json").read_text())
     four = ["torchrun", "--standalone", "--nproc-per-node=4", "--no-python", "--"]

@@ -105,6 +105,7 @@ def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
         ("0", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("", (), "1 GPUs wanted, and 0 are there"),
         ("-1", (), "1 GPUs wanted, and 0 are there"),
+        ("0,-2,1", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("0,0", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("0,-1,1", ("--gpus", "2"), "2 GPUs wanted, and 1 are there: 0"),
         ("0", ("--slots", "3", "--slots-per-gpu", "2"), "--slots 3: expected at most the 2"),
@@ -114,6 +115,21 @@ def test_what_cannot_be_had_is_refused_at_once(start, devices, options, said):
     job = start(devices, *options)
     assert job.wait(timeout=60) == 2
     assert said in job.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("says", "there"),
+    [
+        ("GPU-11\\nGPU-22", ["GPU-11", "GPU-22"]),
+        ("No devices were found", []),
+    ],
+)
+def test_without_a_list_the_driver_is_asked(tmp_path, monkeypatch, says, there):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{says}\\n'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus.visible() == there
 
 
 def test_a_device_may_have_any_name(start, tmp_path):

@@ -180,6 +180,56 @@ def test_on_another_machine_a_silent_snakemake_lives_while_slurm_has_its_jobs(tm
     assert not is_running(tmp_path, found, Slurm({}))
 
 
+def test_on_another_machine_snakemake_lives_while_a_run_writes_its_log(tmp_path):
+    found = read(tmp_path, LOG.replace("Job ca80", "No ca80"))
+    found.host, found.path = "elsewhere", tmp_path / PATH
+    found.path.touch()
+    os.utime(found.path, (0, 0))
+    assert not is_running(tmp_path, found, Slurm({}))
+    (tmp_path / "results/logs/train").mkdir(parents=True)
+    (tmp_path / "results/logs/train/small.log").touch()
+    assert is_running(tmp_path, found, Slurm({}))
+
+
+def two_groups(tmp_path):
+    """Return an invocation whose groups were submitted in another order than listed."""
+    first, rest = LOG.split("[Thu Nov 26 23:21:21 2026]\nJob 3")
+    head, group = first.split("Execute 3 jobs...\n")
+    other = group.replace("small", "large").replace("Job 1", "Job 2")
+    for number, run in (("34", "large"), ("35", "small")):
+        folder = tmp_path / "group_short_runs_train"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}.log").write_text(
+            f"  Command: snakemake/__main__.py x --target-jobs train:run={run} --mode remote\n"
+        )
+    ca80 = f"Job ca80-f8d6{rest.split('Job ca80-f8d6')[1].splitlines()[0]}\n"
+    second = ca80.replace("ca80-f8d6", "be11-0000").replace("34", "35")
+    return [head, group, other, ca80, second]
+
+
+def test_jobs_of_groups_are_where_the_groups_own_logs_say(tmp_path):
+    found = read(tmp_path, *two_groups(tmp_path))
+    assert {task.what: task.scheduler for task in found.tasks.values()} == {
+        "Train small": "34",
+        "Train large": "35",
+    }
+    found.settle(tmp_path)
+    assert {task.what: task.scheduler for task in found.tasks.values()} == {
+        "Train small": "35",
+        "Train large": "34",
+    }
+
+
+def test_what_is_done_is_not_queued_again_with_another_group(tmp_path):
+    done = "Finished jobid: 1 (Rule: train)\n"
+    failed = GROUP_FAILED.replace("small", "large").replace("jobid: 1", "jobid: 2")
+    found = read(tmp_path, *two_groups(tmp_path), done, failed, AGAIN)
+    assert {task.what: task.state for task in found.tasks.values()} == {
+        "Train small": "done",
+        "Train large": "queued",
+    }
+
+
 def test_an_invocation_that_is_stopped_has_not_ended_well(tmp_path):
     last = END.splitlines(keepends=True)[1]
     done = "".join(DONE.replace("3", str(number)) for number in range(4))
@@ -189,13 +239,21 @@ def test_an_invocation_that_is_stopped_has_not_ended_well(tmp_path):
     assert not read(tmp_path, LOG, DONE, END).stopped
 
 
-def test_an_invocation_that_met_with_a_lock_hides_none(tmp_path, monkeypatch):
+IDLE = [
+    "LockException:\nError: Directory cannot be locked.\nresults/runs/small",
+    "  Command: snakemake results/plan/runs.tsv\nNothing to be done (all files are present).",
+    "  Command: snakemake results/typo\nMissingRuleException:\nNo rule to produce results/typo",
+]
+
+
+def test_an_invocation_that_did_nothing_hides_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logs = tmp_path / ".snakemake/log"
     logs.mkdir(parents=True)
     (logs / PATH).write_text(LOG)
-    locked = "LockException:\nError: Directory cannot be locked.\nresults/runs/small"
-    (logs / PATH.name.replace("T23", "T24")).write_text(locked)
+    for number, idle in enumerate(IDLE):
+        (logs / PATH.name.replace("232121", f"23300{number}")).write_text(idle)
+    (logs / "zzz.snakemake.log").write_text(LOG)
     folder, found = journal.newest(tmp_path / "results")
     assert (folder, found.path) == (tmp_path, logs / PATH)
 

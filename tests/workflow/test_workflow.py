@@ -196,6 +196,13 @@ def test_what_a_profile_says_of_no_job_is_refused(finished, option, value, messa
     assert message in snakemake(finished, "--dry-run", option, value, check=False)
 
 
+@pytest.mark.parametrize(("minutes", "grouped"), [(400, True), (30, False)])
+def test_runs_share_a_job_where_its_time_is_within_the_limit(finished, minutes, grouped):
+    limit = f"hardware={{job_minutes: {minutes}}}"
+    eight = ("--group-components", "short_runs=8", "--forcerun", "train", "--config", limit)
+    assert ("Group job short_runs" in snakemake(finished, "--dry-run", *eight)) is grouped
+
+
 def test_a_run_that_is_not_in_the_grid_is_named(finished):
     output = snakemake(
         finished, "-n", "--", f"{RESULTS}/runs/lstm-9x9-00000000/run.json", check=False

@@ -341,8 +341,16 @@ def get_evaluation_minutes(wildcards, attempt):
 
 
 def get_group(wildcards):
-    """Return the group of the runs of minutes, some of which share a job of a scheduler."""
-    return "short_runs" if sum(expected_seconds(wildcards.run)) <= SHORT else None
+    """Return the group of the runs of minutes, some of which share a job of a scheduler.
+
+    Its time is that of all in it, of which a partition's limit may not hold so many.
+    """
+    if sum(expected_seconds(wildcards.run)) > SHORT:
+        return None
+    limit = settings.hardware.job_minutes
+    members = workflow.group_settings.group_components.get("short_runs", 1)
+    each = [minutes_to_ask(seconds, 1) for seconds in expected_seconds(wildcards.run)]
+    return None if limit and members * sum(each) > limit else "short_runs"
 
 
 def alone_if_sent(slots):

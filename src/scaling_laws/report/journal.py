@@ -18,19 +18,22 @@ State = Literal["running", "queued", "done", "failed", "lost"]
 TOTAL = re.compile(r"(\w+) +(\d+)$")
 BEGUN = re.compile(r" *Job (\d+): (.*)$")
 PROGRESS = re.compile(r"(.*); progress in (.*)$")
-GROUP = re.compile(r"\[.*\] Group job (\w+) \(jobs")
+GROUP = re.compile(r"\[.*\] Group job (.+) \(jobs")
 DETAILS = "For further error details see"  # the end of what a scheduler's refusal is told with
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\w+) \(log: (.*)\)\.$")
 FINISHED = re.compile(r"Finished jobid: (\d+) \(Rule: (\w+)\)$")
 AGAIN = re.compile(r"Trying to restart job (\S+)\.$")
 ERROR = re.compile(r" *Error in rule \w+:$")
-GROUP_ERROR = re.compile(r" *message: Error in group \w+$")
+GROUP_ERROR = re.compile(r" *message: Error in group .+$")
+TARGETS = re.compile(r"  Command: .* --target-jobs (.*)$")
+TARGET = re.compile(r"(\w+):\w+=([\w.-]+)")
 NODES = "Provided remote nodes: "  # where jobs go to a scheduler
 FIELD = re.compile(r" *(jobid|message|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
 LAST = "Complete log(s): "
 QUOTE = re.compile(r"\s*={40,}$")  # above and below a log that is quoted
-LOCKED = "LockException:"  # and nothing was done
+STATS = "Job stats:"  # not of an invocation that met with a lock or an error, or had nothing to do
+NAME = "????-??-??T??????.*.snakemake.log"
 UNSUCCESSFUL = "Exiting because a job execution failed."
 
 
@@ -66,6 +69,7 @@ class Journal:
         wanted: Jobs that it set out to do, by rule, in order of the workflow.
         done: Jobs of these that are done, by rule.
         tasks: Jobs that have begun, by number; without those that do nothing.
+        groups: Slurm's logs of jobs that are groups, by their numbers there.
         ended: Whether it has come to its end, well or not.
         failed: Whether that end was a failure.
     """
@@ -76,6 +80,7 @@ class Journal:
     wanted: dict[str, int] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
     tasks: dict[str, Task] = field(default_factory=dict)
+    groups: dict[str, Path] = field(default_factory=dict)
     ended: bool = False
     failed: bool = False
 
@@ -90,9 +95,35 @@ class Journal:
         undone = self.done.total() < sum(self.wanted.values())
         return self.ended and undone and not self.failed
 
+    def settle(self, folder: Path) -> None:
+        """Give the jobs of groups the numbers that their logs in Slurm say.
+
+        Groups are submitted from several threads: not in the order in which they are listed.
+        """
+        for number, log in self.groups.items():
+            targets = _targets(folder / log)
+            mine = [task for task in self.tasks.values() if task.what.lower() in targets]
+            if mine:
+                before = mine[0].scheduler
+                for task in self.tasks.values():
+                    if task.scheduler == number:
+                        task.scheduler = before
+                for task in mine:
+                    task.scheduler = number
+
     def of_state(self, state: State) -> list[Task]:
         """Return the jobs of a state, in the order in which they began."""
         return [task for task in self.tasks.values() if task.state == state]
+
+
+def _targets(log: Path) -> set[str]:
+    """Return what the jobs of a group do, by the log of the Snakemake that runs them."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    told = next(filter(None, map(TARGETS.match, lines)), None)
+    return {f"{rule} {name}" for rule, name in TARGET.findall(told[1])} if told else set()
 
 
 def newest(results: Path) -> tuple[Path, Journal] | None:
@@ -105,11 +136,13 @@ def newest(results: Path) -> tuple[Path, Journal] | None:
         if results.is_relative_to(folder):
             names.append(str(results.relative_to(folder)))
         named = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, names))})/")
-        logs = (folder / ".snakemake/log").glob("*.snakemake.log")
+        logs = (folder / ".snakemake/log").glob(NAME)
         for path in sorted(logs, reverse=True):
             text = path.read_text(errors="replace")
-            if named.search(text) and LOCKED not in text:
-                return folder, read(path, text)
+            if STATS in text and named.search(text):
+                journal = read(path, text)
+                journal.settle(folder)
+                return folder, journal
     return None
 
 
@@ -124,6 +157,7 @@ def read(path: Path, text: str) -> Journal:
     tasks = journal.tasks
     group: list[str] = []  # of jobs that are listed
     remote = False
+    fell: list[str] = []  # jobs of the group that failed last
     groups: list[tuple[str, list[str]]] = []  # not submitted yet
     scheduled: dict[str, list[str]] = {}  # jobs of a group, by the name that Snakemake gives it
     # Slurm's log of a group comes before those of its jobs that failed.
@@ -136,7 +170,7 @@ def read(path: Path, text: str) -> Journal:
             journal.host = line.removeprefix("  Host: ")
         elif line.startswith(NODES):
             remote = True
-        elif line == "Job stats:":
+        elif line == STATS:
             journal.wanted |= _wanted(lines)
         elif found := GROUP.match(line):
             group = []
@@ -155,23 +189,25 @@ def read(path: Path, text: str) -> Journal:
         elif found := SUBMITTED.match(line):
             name, scheduler, log = found.groups()
             if name not in tasks:
+                journal.groups[scheduler] = Path(log)
                 kind = Path(log).parent.name.removeprefix("group_")
-                mine = next((each for each in groups if kind.startswith(each[0])), None)
+                mine = next((each for each in groups if kind.startswith(f"{each[0]}_")), None)
                 if mine:
                     groups.remove(mine)
                     scheduled[name] = mine[1]
             for number in scheduled.get(name, [name]):
-                if number in tasks:
+                if number in tasks and tasks[number].state != "done":
                     tasks[number].state, tasks[number].scheduler = "queued", scheduler
         elif found := FINISHED.match(line):
             journal.done[found[2]] += 1
             if found[1] in tasks:
                 tasks[found[1]].state = "done"
         elif found := AGAIN.match(line):
-            for number in scheduled.get(found[1], [found[1]]):
-                if number in tasks:
+            for number in [found[1]] if found[1] in tasks else fell:
+                if tasks[number].state != "done":
                     tasks[number].state = "queued"
         elif GROUP_ERROR.match(line):
+            fell = []
             log = next(lines, "").strip()  # none where Slurm has refused it
             group_log = _logs(log.removeprefix("log: ")) if log.startswith("log: ") else []
         elif found := ERROR.match(line):
@@ -179,6 +215,7 @@ def read(path: Path, text: str) -> Journal:
             if number in tasks:
                 task = tasks[number]
                 task.state, task.message = "failed", message
+                fell.append(number)
                 task.logs = [*logs, *(group_log if line.startswith(" ") else ())]
         elif line.startswith(LAST):
             journal.ended = True

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +32,7 @@ from scaling_laws.training.cost import fit_times, work
 SHOWN = 10  # of many jobs alike
 ENOUGH = 4  # runs that have ended foretell the others
 PATIENCE = 20  # seconds for squeue to answer
-SILENT = 600  # seconds after which an invocation on another machine is taken for dead
+SILENT = 600  # seconds without a line in a log after which one on another machine is taken for dead
 STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
 COMMAND = re.compile("scaling-laws ")
 CURVE: Mapping[str, Kind] = {"step": "amount", "test_loss": "number", "seconds": "amount"}
@@ -98,7 +99,7 @@ def status(results: Path) -> None:
             f"{results}: no results, and no log of Snakemake here or above them that tells of any; "
             "expected the folder of a workflow that has begun"
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=shutil.get_terminal_size().columns)
     table = grid.runs(config) if config else {}
     runs = {name: progress_of(results, name, run) for name, run in table.items()}
     if ran is None:
@@ -137,12 +138,12 @@ def status(results: Path) -> None:
     elif slurm.jobs and not alive:
         cancel = f"scancel {' '.join(slurm.jobs)}"
         console.print(f"\nSlurm still has them: wait until they have ended, or `{cancel}`.")
-    unfinished = failed or journal.stopped or not journal.ended
+    unfinished = journal.failed or journal.stopped or not journal.ended
     if not alive and unfinished and not slurm.silent:
         locked = not journal.ended and any((folder / ".snakemake/locks").glob("*"))
         first = "After `snakemake --unlock` the" if locked else "The"
         console.print(f"\n{first} same command makes what is missing.")
-    if failed or (unfinished and not alive):
+    if failed or journal.failed or (unfinished and not alive):
         raise SystemExit(1)
 
 
@@ -186,7 +187,7 @@ def progress_of(results: Path, name: str, run: grid.Run) -> Progress:
         try:
             ended = json.loads(facts.read_text())
             steps, seconds = int(ended["steps"]), float(ended["seconds"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise InputError(f"{facts}: damaged; expected what a run writes when it ends") from None
         return Progress(run, True, evaluated, steps, None, seconds)
     if not curve.is_file():
@@ -209,13 +210,16 @@ def runs_in_short(runs: Mapping[str, Progress]) -> str:
 def is_running(folder: Path, journal: Journal, slurm: Slurm) -> bool:
     """Tell whether Snakemake is at work in a folder; on another machine, by its log and jobs."""
     if journal.host not in (None, platform.node()):
-        return (
-            bool(slurm.jobs or slurm.silent) or time.time() - journal.path.stat().st_mtime < SILENT
-        )
-    for process in psutil.process_iter(["cmdline", "cwd"]):
+        logs = [journal.path, *(folder / t.progress for t in journal.tasks.values() if t.progress)]
+        heard = max((log.stat().st_mtime for log in logs if log.is_file()), default=0.0)
+        return bool(slurm.jobs or slurm.silent) or time.time() - heard < SILENT
+    owner = journal.path.stat().st_uid
+    for process in psutil.process_iter(["cmdline", "cwd", "uids"]):
         words = process.info["cmdline"] or []
         its_own = "--mode" not in words  # else that of a job
-        here = process.info["cwd"] == str(folder)
+        where = process.info["cwd"]  # not told of another user's
+        hidden = where is None and process.info["uids"].real == owner != os.getuid()
+        here = hidden or where == str(folder)
         if here and its_own and "snakemake" in map(os.path.basename, words[:3]):
             return True
     return False
@@ -283,7 +287,7 @@ def described(
     for task in journal.of_state(state):
         trains = task.what.startswith("Train ")
         run = runs.get(_run_of(task)) if trains else None
-        if run and run.test_loss is not None and not run.trained:
+        if run and run.step and run.test_loss is not None and not run.trained:
             left = duration(run.seconds / run.step * (run.run.spec.steps - run.step))
             yield (
                 f"{task.what}: step {run.step} of {run.run.spec.steps}, test loss "
