@@ -138,12 +138,12 @@ def status(results: Path) -> None:
     elif slurm.jobs and not alive:
         cancel = f"scancel {' '.join(slurm.jobs)}"
         console.print(f"\nSlurm still has them: wait until they have ended, or `{cancel}`.")
-    unfinished = journal.failed or journal.stopped or not journal.ended
+    unfinished = failed or journal.failed or journal.stopped or not journal.ended
     if not alive and unfinished and not slurm.silent:
         locked = not journal.ended and any((folder / ".snakemake/locks").glob("*"))
         first = "After `snakemake --unlock` the" if locked else "The"
         console.print(f"\n{first} same command makes what is missing.")
-    if failed or journal.failed or (unfinished and not alive):
+    if failed or (unfinished and not alive):
         raise SystemExit(1)
 
 
@@ -217,8 +217,9 @@ def is_running(folder: Path, journal: Journal, slurm: Slurm) -> bool:
     for process in psutil.process_iter(["cmdline", "cwd", "uids"]):
         words = process.info["cmdline"] or []
         its_own = "--mode" not in words  # else that of a job
-        where = process.info["cwd"]  # not told of another user's
-        hidden = where is None and process.info["uids"].real == owner != os.getuid()
+        where, users = process.info["cwd"], process.info["uids"]
+        # Of another user's it is not told where it is.
+        hidden = where is None and users is not None and users.real == owner != os.getuid()
         here = hidden or where == str(folder)
         if here and its_own and "snakemake" in map(os.path.basename, words[:3]):
             return True

@@ -98,10 +98,9 @@ def devices_of(config: Config, table: Iterable[Run]) -> int:
 
 
 def in_words(devices: int, table: Iterable[Run]) -> str:
-    """Return on how many devices runs are made, in words."""
-    if not any(run.gpus for run in table):
-        return f"{devices} at a time"
-    return f"on {devices} GPUs" if devices > 1 else "on one GPU"
+    """Return on how many devices runs are made, in words; small runs may share a GPU."""
+    several = any(run.gpus > 1 for run in table)
+    return f"on {devices} GPUs" if several else f"{devices} at a time"
 
 
 def tokens_there(config: Config) -> int | None:
