@@ -46,8 +46,9 @@ except InputError as error:
 RESULTS = settings.results
 TIMES = cost.rated(settings.hardware)
 SHORT = 600  # seconds of a run
-UNKNOWN = (7050, 7050)  # seconds on GPUs that nobody has rated: four hours are asked for
 FIRST = 10**30  # a priority above the FLOP of any run
+# Seconds of training and evaluation on GPUs that nobody has rated: four hours are asked for.
+UNKNOWN = (7050, 7050)
 SHARDS = range(settings.links.shards)
 PARTS = range(settings.dedup.parts)
 ARCHIVES = {path.name: str(path) for path in settings.crawl.archives}
@@ -424,7 +425,9 @@ def on_gpus(gpus, slots):
 def get_processes(wildcards, resources):
     """Return the command that starts one process a GPU, or one."""
     run = RUNS[wildcards.run]
-    elsewhere = workflow.non_local_exec or workflow.dryrun or "SLURM_JOB_ID" in os.environ
+    elsewhere = (
+        workflow.non_local_exec or workflow.dryrun or "SLURM_JOB_ID" in os.environ
+    )
     if run.nodes > 1 and not elsewhere:
         raise WorkflowError(
             f"{wildcards.run}: training.gpus = {run.gpus} are those of {run.nodes} machines "
