@@ -377,7 +377,8 @@ class Training(Section):
     snapshots: Annotated[int, Field(ge=0)] = 0
     """Weights kept along the run, for losses on other text while it trains."""
     threads: Count = 1
-    """CPU threads of one run; two runs of one thread beat one of two."""
+    """CPU threads of one run, and on GPUs of the process of each; two runs of one thread beat one
+    of two."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of one run. With two or more each computes a part of every batch."""
     gpu_memory: Annotated[float, Field(gt=0)] = 80.0

@@ -132,6 +132,14 @@ def test_without_a_list_the_driver_is_asked(tmp_path, monkeypatch, says, there):
     assert gpus.visible() == there
 
 
+def test_a_command_dies_of_a_broken_pipe_as_it_would_alone(tmp_path):
+    line = "from scaling_laws.cli import main; main()"
+    words = ["on-gpus", "--", "sh", "-c", "kill -PIPE $$; exit 3"]
+    here = os.environ | {"CUDA_VISIBLE_DEVICES": "0", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", line, *words], env=here, capture_output=True)
+    assert done.returncode == -signal.SIGPIPE
+
+
 def test_a_device_may_have_any_name(start, tmp_path):
     (row,) = seen(tmp_path, [start("MIG-GPU/1/0")])
     assert row[2] == ["MIG-GPU/1/0"]

@@ -13,6 +13,7 @@ from scaling_laws.report.status import (
     described,
     is_running,
     place_tasks,
+    status,
     why,
 )
 
@@ -142,6 +143,9 @@ def test_a_slurm_that_does_not_answer_is_not_one_without_jobs(
     monkeypatch.setenv("PATH", str(tmp_path))
     found = read(tmp_path, LOG)
     slurm = ask_slurm(found)
+    found.tasks["1"].scheduler = None  # a group whose jobs are not known is asked for, too
+    assert ask_slurm(found) == slurm
+    found.tasks["1"].scheduler = "34"
     assert slurm.jobs == jobs and (slurm.silent or "").startswith(silent or "")
     place_tasks(tmp_path, found, slurm, False, {})
     assert found.tasks["1"].state == "queued"
@@ -237,6 +241,23 @@ def test_an_invocation_that_is_stopped_has_not_ended_well(tmp_path):
     assert read(tmp_path, LOG, DONE, last).stopped
     assert not read(tmp_path, LOG, done, last).stopped
     assert not read(tmp_path, LOG, DONE, END).stopped
+
+
+def test_a_workflow_that_failed_and_kept_quiet_of_its_jobs_is_told_of(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "0")
+    (tmp_path / "results/logs").mkdir(parents=True)
+    (tmp_path / ".snakemake/log").mkdir(parents=True)
+    (tmp_path / ".snakemake/log" / PATH).write_text(
+        LOG.partition("Execute")[0] + "results/\n" + END
+    )
+    with pytest.raises(SystemExit) as ended:
+        status(tmp_path / "results")
+    said = capsys.readouterr().out
+    assert ended.value.code == 1 and "ended with failures" in said
+    assert "The same command makes what is missing." in said
 
 
 IDLE = [

@@ -13,6 +13,7 @@ from small_run import SPEC
 
 from scaling_laws.config import Hardware, load
 from scaling_laws.errors import InputError
+from scaling_laws.report.status import Progress, seconds_left
 from scaling_laws.studies.budget import LADDER, parse_budget
 from scaling_laws.studies.cost import (
     devices_of,
@@ -193,6 +194,16 @@ def test_an_evaluation_takes_one_gpu_and_does_not_grow_with_the_training(here):
     assert training_seconds(eight, times) == pytest.approx(training_seconds(run, times) / 8)
     assert evaluation_seconds(eight, config, times) == evaluation_seconds(run, config, times)
     assert devices_of(config, [run, eight]) == 8
+
+
+def test_runs_that_need_all_gpus_are_foretold_one_after_the_other(here):
+    settings = {"training": {"gpus": 2}, "hardware": {"tflops": 1}}
+    config = load([Path("config", overlay(here, "two.yaml", settings))])
+    table = list(runs(config).values())[:2]
+    to_come = {run.spec.name: Progress(run, False, False, 0, None, 0.0) for run in table}
+    seconds = sum(run_seconds(run, config, rated(config.hardware)) for run in table)
+    assert seconds_left(config, to_come, 2) == pytest.approx(seconds)
+    assert seconds_left(config, to_come, 4) < 0.9 * seconds
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,12 @@ def test_a_batch_has_no_more_parts_than_sequences(settings):
     assert {spec.micro_batches for spec in table.values()} == {16}
 
 
+def test_a_run_on_gpus_has_its_weights_twice_and_the_moments_in_main_memory(settings):
+    settings["training"]["gpus"] = 1
+    for run in runs(validate(settings)).values():
+        assert run.spec.optimizer == "adamw" and run.main_memory == 16 * run.spec.N_total
+
+
 def test_only_the_largest_model_keeps_snapshots(settings):
     sizes = of_study(runs(validate(settings)), "model_size").values()
     kept = [spec.N for spec in sizes if spec.snapshots]

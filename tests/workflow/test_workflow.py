@@ -2,6 +2,7 @@
 
 import html
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -201,6 +202,20 @@ def test_runs_share_a_job_where_its_time_is_within_the_limit(finished, minutes, 
     limit = f"hardware={{job_minutes: {minutes}}}"
     eight = ("--group-components", "short_runs=8", "--forcerun", "train", "--config", limit)
     assert ("Group job short_runs" in snakemake(finished, "--dry-run", *eight)) is grouped
+
+
+def test_a_run_on_several_machines_is_not_begun_on_one(copy):
+    (run,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
+    shutil.rmtree(run)
+    two = ("--config", "training={gpus: 4}", "hardware={gpus_per_node: 2}")
+    output = snakemake(copy, *two, "--", f"{RESULTS}/runs/{run.name}/curve.parquet", check=False)
+    assert "training.gpus = 4 are those of 2 machines" in output
+
+
+def test_a_single_target_leaves_the_configuration_too(copy):
+    (copy / RESULTS / "config.yaml").unlink()
+    output = snakemake(copy, "--dry-run", "--", "runs")
+    assert "Write the resolved configuration" in output
 
 
 def test_a_run_that_is_not_in_the_grid_is_named(finished):

@@ -215,7 +215,8 @@ def read(path: Path, text: str) -> Journal:
             if number in tasks:
                 task = tasks[number]
                 task.state, task.message = "failed", message
-                fell.append(number)
+                if line.startswith(" "):
+                    fell.append(number)
                 task.logs = [*logs, *(group_log if line.startswith(" ") else ())]
         elif line.startswith(LAST):
             journal.ended = True

@@ -229,6 +229,7 @@ def is_running(folder: Path, journal: Journal, slurm: Slurm) -> bool:
 def ask_slurm(journal: Journal) -> Slurm:
     """Ask Slurm which jobs of the invocation it still has."""
     numbers = {task.scheduler for task in journal.of_state("queued") if task.scheduler}
+    numbers |= journal.groups.keys()  # of which it may not be known whose they are
     if not numbers:
         return Slurm({})
     asked = ["squeue", "--noheader", "--format=%A|%T|%r", "--me"]
