@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 ADDRESS = "127.8.0.1"
 """Where the servers listen; a crawl may go there with --allowed-networks 127.8.0.0/16."""
@@ -19,16 +20,19 @@ SEND_BUFFER = 2**16
 """Bytes that the kernel takes ahead of the client, so that `sent` says what it has read."""
 
 
-BEAT = 0.005
-"""Seconds between the moments when a server looks whether the machine has kept it waiting."""
+SO_TIMESTAMPNS = 35
+"""Linux's option of sockets, and type of message, for when the kernel got the bytes."""
+TIMESTAMP = struct.Struct("@ll")
+"""Seconds and nanoseconds of a Unix time, as they lie in that message."""
+MESSAGE_SPACE = socket.CMSG_SPACE(TIMESTAMP.size)
 
 
 @dataclass
 class Request:
     """A request as its server saw it, and the way to answer it.
 
-    It was there between `earliest` and `arrived`: the same moment, unless the server had to wait
-    for the machine. It was answered at `ended`; `sent` counts the bytes.
+    It `arrived` at the machine, at `arrived_at` in Unix time, however late the server read it. It
+    was answered at `ended`; `sent` counts the bytes.
     """
 
     number: int
@@ -38,8 +42,7 @@ class Request:
     headers: list[tuple[str, str]]
     writer: asyncio.StreamWriter = field(repr=False)
     arrived: float
-    earliest: float
-    arrived_at: float = field(default_factory=time.time)
+    arrived_at: float
     ended: float | None = None
     sent: int = 0
     closes: bool = False
@@ -98,7 +101,6 @@ class Server:
         self.connections = 0
         self._answer = answer
         self._numbers = itertools.count()
-        self._stall = (0.0, 0.0)
 
     def asked(self, host: str, path: str | None = None) -> list[Request]:
         """Return the requests to a host, or for one of its paths."""
@@ -106,9 +108,10 @@ class Server:
 
     @contextlib.contextmanager
     def running(
-        self, listener: socket.socket, context: ssl.SSLContext | None = None
+        self, listener: Listener, context: ssl.SSLContext | None = None
     ) -> Iterator[Server]:
         """Serve on `listener` while the block runs."""
+        self._came = listener.came
         ready, loop = threading.Event(), asyncio.new_event_loop()
         stop = asyncio.Event()
 
@@ -117,7 +120,6 @@ class Server:
             server = await asyncio.start_server(
                 self._connection, sock=listener, ssl=context, backlog=1000
             )
-            self._beat(loop, loop.time())
             ready.set()
             await stop.wait()
             server.close()
@@ -136,12 +138,6 @@ class Server:
             thread.join()
             loop.close()
 
-    def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        now = loop.time()
-        if now - due > BEAT / 2:
-            self._stall = (due, now)
-        loop.call_at(now + BEAT, self._beat, loop, now + BEAT)
-
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -152,9 +148,8 @@ class Server:
                 pairs = [line.partition(":") for line in lines]
                 headers = [(name.strip().lower(), value.strip()) for name, _, value in pairs]
                 host = dict(headers).get("host", "").partition(":")[0]
-                arrived = time.monotonic()
-                stalled = arrived - self._stall[1] < BEAT
-                times = (arrived, self._stall[0] if stalled else arrived)
+                arrived_at = self._came[writer.get_extra_info("peername")]
+                times = (time.monotonic() - (time.time() - arrived_at), arrived_at)
                 request = Request(next(self._numbers), method, host, path, headers, writer, *times)
                 self.log.append(request)
                 try:
@@ -166,10 +161,56 @@ class Server:
         writer.close()
 
 
-def listen(address: str, port: int = 0) -> socket.socket:
+class Connection(socket.socket):
+    """A connection that notes when the kernel got what is received.
+
+    A busy machine's server reads some requests late: by its own clock two that were sent one after
+    the other could have come together.
+    """
+
+    def __init__(self, connection: socket.socket, peer: object, came: dict[object, float]) -> None:
+        """Take a connection over; `came` gets the Unix time of the last bytes of its peer."""
+        super().__init__(fileno=connection.detach())
+        self._peer, self._came = peer, came
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive, and note the time."""
+        data, messages, *_ = self.recvmsg(size, MESSAGE_SPACE, flags)
+        self._note(messages)
+        return data
+
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
+        """Receive as TLS does, and note the time."""
+        count, messages, *_ = self.recvmsg_into([buffer], MESSAGE_SPACE, flags)
+        self._note(messages)
+        return count
+
+    def _note(self, messages: Iterable[tuple[int, int, bytes]]) -> None:
+        for level, kind, stamp in messages:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, nanoseconds = TIMESTAMP.unpack(stamp)
+                self._came[self._peer] = seconds + nanoseconds / 1e9
+
+
+class Listener(socket.socket):
+    """A socket that listens, and knows when the kernel got the last bytes of each peer."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """Open a socket."""
+        super().__init__(*arguments)
+        self.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.came: dict[object, float] = {}
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection."""
+        connection, peer = super().accept()
+        return Connection(connection, peer, self.came), peer
+
+
+def listen(address: str, port: int = 0) -> Listener:
     """Return a socket that listens, with a small buffer for what it sends."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Listener(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     listener.bind((address, port))
@@ -216,6 +257,6 @@ def most_at_once(requests: Iterable[Request]) -> int:
 
 
 def gaps(requests: Iterable[Request]) -> list[float]:
-    """Return the seconds between one request and the next, no fewer than there were."""
-    ordered = sorted(requests, key=lambda request: request.arrived)
-    return [later.arrived - one.earliest for one, later in itertools.pairwise(ordered)]
+    """Return the seconds between one request and the next."""
+    arrivals = sorted(request.arrived for request in requests)
+    return [later - one for one, later in itertools.pairwise(arrivals)]
