@@ -175,7 +175,8 @@ def test_a_crawl_delay_holds_up_its_own_host_alone(polite: Server) -> None:
         [polite.asked(f"unhurried-{number}.example")[place].arrived for number in range(3)]
         for place in (0, -1)
     )
-    assert max(last) - min(first) < 1.3 * 0.2 * (len(polite.asked("unhurried-0.example")) - 1)
+    of_one = 0.2 * (len(polite.asked("unhurried-0.example")) - 1)
+    assert max(last) - min(first) < 2 * of_one  # three, if each of them had to wait for the others
 
 
 def test_no_forbidden_page_is_asked_for(polite: Server) -> None:
@@ -260,12 +261,12 @@ def test_a_crawl_that_is_killed_frees_the_hosts_for_the_others(tmp_path: Path) -
 
 def test_a_host_that_has_to_wait_holds_up_no_other(tmp_path: Path) -> None:
     with serving(answer) as (server, port):
-        hosts = {"unhurried": 4, "town": 24}
+        hosts = {"unhurried": (4, 16), "town": (8, 24)}
         urls = [
             f"http://{kind}-{number}.example:{port}/quick/{n}"
-            for kind, count in hosts.items()
+            for kind, (count, pages_of_each) in hosts.items()
             for number in range(count)
-            for n in range(8)
+            for n in range(pages_of_each)
         ]
         crawl = Crawl(tmp_path / "crawl", urls, "--concurrency", 2)
         crawl.run()
@@ -274,8 +275,8 @@ def test_a_host_that_has_to_wait_holds_up_no_other(tmp_path: Path) -> None:
             kind: max(r.arrived for r in server.log if r.host.startswith(kind)) for kind in hosts
         }
         begin = min(request.arrived for request in server.log)
-        assert ends["unhurried"] - begin >= 8 * 0.2 - CLOCK
-        assert ends["town"] - begin < 1.5
+        assert ends["unhurried"] - begin >= 16 * 0.2 - CLOCK
+        assert ends["town"] < ends["unhurried"]
         assert most_at_once(server.log) <= 2
 
 
@@ -323,7 +324,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_a_host_that_asks_for_rest_has_it_from_all_its_links(busy: Server) -> None:
     refused = busy.asked("rests.example")[4]  # after robots.txt and three pages
     assert refused.ended is not None
-    under_way = refused.ended + 0.03  # what the crawl sent before it could read the answer
+    under_way = refused.ended + 0.5  # what the crawl sent before it came to read the answer
     after = [r.arrived for r in busy.asked("rests.example") if r.arrived > under_way]
     assert len(after) > 5
     assert min(after) >= refused.ended + 1 - CLOCK
@@ -336,7 +337,7 @@ def test_a_host_in_trouble_is_asked_more_slowly_and_then_faster_again(
     waits = gaps(busy.asked(host)[4:])  # from the page that failed on
     assert waits[0] >= 0.5 - CLOCK
     assert waits[1] >= 0.25 - CLOCK
-    assert waits[-1] < 0.2
+    assert min(waits[-3:]) < 0.2
 
 
 def test_a_calm_host_is_not_slowed_down(busy: Server) -> None:

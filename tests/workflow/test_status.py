@@ -28,8 +28,12 @@ def robbed(copy):
 def test_a_running_job_is_shown_with_its_curve_so_far(robbed):
     folder, run, target = robbed
     process = begin_run(folder, run, target)
-    so_far = pd.read_csv(run / "checkpoints/curve.csv")
-    said = scaling_laws(folder, "status", RESULTS, code=0)
+    os.killpg(process.pid, signal.SIGSTOP)  # else it could be over before it was asked for
+    try:
+        so_far = pd.read_csv(run / "checkpoints/curve.csv")
+        said = scaling_laws(folder, "status", RESULTS, code=0)
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
     assert "running\n0 of 2 jobs are done." in said
     assert "25 trained and evaluated, 0 trained, 1 begun, 0 to come" in said
     assert f"Train {run.name}: step " in said and "test loss" in said and "The runs end" in said
