@@ -294,6 +294,16 @@ def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_pa
     assert said.endswith(f"(results/logs/train/small.log, {tmp_path}/34.log)")
 
 
+@pytest.mark.parametrize("killed", ["slurmstepd: error: Detected 1 oom_kill event", ""])
+def test_of_another_attempt_its_number_and_the_cause_are_told(tmp_path, killed):
+    (tmp_path / "34.log").write_text(f"{killed}\nAt least one job did not complete.\n")
+    found = read(tmp_path, LOG, GROUP_FAILED, AGAIN)
+    after = f", after {killed}" if killed else ""
+    for slurm, rest in (({}, ""), ({"34": ("PENDING", "Priority")}, ": pending (Priority)")):
+        told = described(found, "queued", {}, tmp_path, Slurm(slurm))
+        assert list(told) == [f"Train small (attempt 2{after}){rest}", "Fit L_N"]
+
+
 TORCHRUN = """\
 W1128 04:32:31.5 1011 torch/distributed/run.py:874] ***************
 E1128 04:32:39.8 1011 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 1)

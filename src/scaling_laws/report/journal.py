@@ -46,8 +46,9 @@ class Task:
         state: Where it stands; `queued` where a scheduler has it, `lost` with Snakemake.
         progress: The log that tells of its progress, if it is long.
         scheduler: Its number in Slurm, if it has been submitted; that of its group.
-        logs: Logs that tell why it failed, its own first.
+        logs: Logs that tell why it failed last, its own first.
         message: What Snakemake says of that, as when a scheduler has refused it.
+        attempt: How often it has been begun, in this invocation.
     """
 
     what: str
@@ -56,6 +57,7 @@ class Task:
     scheduler: str | None = None
     logs: Sequence[Path] = ()
     message: str | None = None
+    attempt: int = 1
 
 
 @dataclass
@@ -206,6 +208,7 @@ def read(path: Path, text: str) -> Journal:
             for number in [found[1]] if found[1] in tasks else fell:
                 if tasks[number].state != "done":
                     tasks[number].state = "queued"
+                    tasks[number].attempt += 1
         elif GROUP_ERROR.match(line):
             fell = []
             log = next(lines, "").strip()  # none where Slurm has refused it

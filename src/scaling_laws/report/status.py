@@ -287,12 +287,13 @@ def described(
 ) -> Iterator[str]:
     """Yield a line a job of a state: what it does, and how far it has come."""
     for task in journal.of_state(state):
+        what = task.what + again(task, journal, folder)
         trains = task.what.startswith("Train ")
         run = runs.get(_run_of(task)) if trains else None
         if run and run.step and run.test_loss is not None and not run.trained:
             left = duration(run.seconds / run.step * (run.run.spec.steps - run.step))
             yield (
-                f"{task.what}: step {run.step} of {run.run.spec.steps}, test loss "
+                f"{what}: step {run.step} of {run.run.spec.steps}, test loss "
                 f"{run.test_loss:.3f}, {left} left"
             )
             continue
@@ -304,17 +305,23 @@ def described(
         held, reason = slurm.jobs.get(str(task.scheduler), ("", ""))
         if held == "PENDING":
             said = f"pending ({reason})"
-        yield f"{task.what}: {said}" if said else task.what
+        yield f"{what}: {said}" if said else what
+
+
+def again(task: Task, journal: Journal, folder: Path) -> str:
+    """Return which attempt of a job this is, and why there is another; nothing for the first."""
+    if task.attempt == 1:
+        return ""
+    logs = [log for log in task.logs[1:] if _since(folder / log, journal)]
+    cause = next(filter(None, (slurm_says(folder / log) for log in logs)), task.message)
+    return f" (attempt {task.attempt}, after {cause})" if cause else f" (attempt {task.attempt})"
 
 
 def why(task: Task, journal: Journal, folder: Path) -> str:
     """Return what a job did that failed, and the last line of its log, or else what is known."""
     logs = [log for log in task.logs if _since(folder / log, journal)]
-    said = []
-    for log in logs:
-        own = log == task.logs[0]
-        lines = [cause_in(folder / log)] if own else lines_of(folder / log)
-        said += [line for line in lines if line and (own or SLURM_SAYS in line)][-1:]
+    told = ((cause_in if log == task.logs[0] else slurm_says)(folder / log) for log in logs)
+    said = list(filter(None, told))
     if not said:
         said = [task.message or ("its log says nothing" if logs else "it has not begun")]
     where = f"\n    ({', '.join(map(str, logs))})" if logs else ""
@@ -329,6 +336,11 @@ def lines_of(log: Path) -> list[str]:
         return []
     said = [HOUR.sub("", line.strip()) for line in lines if line.strip()]
     return [line for line in said if not SETTINGS.match(line)]
+
+
+def slurm_says(log: Path) -> str:
+    """Return the last of what Slurm itself says in the log of a job; nothing where it does not."""
+    return next((line for line in reversed(lines_of(log)) if SLURM_SAYS in line), "")
 
 
 def last_line(log: Path) -> str:
