@@ -1,7 +1,8 @@
 """GPUs of one machine, shared by jobs that know nothing of each other.
 
-A GPU has a number of slots. A slot is a file that its holder has locked, and the kernel unlocks it
-when the process ends, however it ends.
+A GPU is a file, and a slot an equal part of it, which its holder has locked; the kernel unlocks it
+when the process ends, however it ends. So jobs that divide a GPU into other numbers of slots see
+each other's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -24,6 +26,8 @@ from scaling_laws.errors import InputError
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
+WHOLE = 2**40  # bytes of the file of a GPU that locks are of; none of them is ever written
+RECORD = struct.Struct("hhqqi")  # the kernel's `struct flock`
 
 
 def on_gpus(command: list[str], *, gpus: int = 1, slots: int = 1, slots_per_gpu: int = 1) -> None:
@@ -93,28 +97,37 @@ def _take(
     """Lock slots of the emptiest GPUs and return these; none where not all can be had at once."""
     with (folder / "turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        free = {device: _lock_free(folder, device, slots_per_gpu) for device in devices}
+        files = {device: _file(folder, device) for device in devices}
+        free = {device: _lock_free(file, slots_per_gpu) for device, file in files.items()}
         roomy = [device for device in devices if len(free[device]) >= slots]
         taken = sorted(roomy, key=lambda device: -len(free[device]))[:gpus]
         if len(taken) < gpus:
             taken = []
-        for device, locks in free.items():
-            for number, lock in enumerate(locks):
-                if device in taken and number < slots:
-                    os.set_inheritable(lock, True)
-                else:
-                    os.close(lock)
+        for device, file in files.items():
+            if device not in taken:
+                os.close(file)
+                continue
+            for spare in free[device][slots:]:
+                _lock(file, fcntl.F_UNLCK, spare)
+            os.set_inheritable(file, True)
         return taken
 
 
-def _lock_free(folder: Path, device: str, slots_per_gpu: int) -> list[int]:
-    """Lock the slots of a GPU that nobody holds, and return them as open files."""
-    locked = []
-    for number in range(slots_per_gpu):
-        lock = os.open(folder / f"{quote(device, safe='')}.{number}", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked.append(lock)
-        except BlockingIOError:
-            os.close(lock)
-    return locked
+def _file(folder: Path, device: str) -> int:
+    return os.open(folder / quote(device, safe=""), os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _lock_free(file: int, slots_per_gpu: int) -> list[range]:
+    """Lock the slots of a GPU that nobody holds, and return which bytes they are."""
+    edges = [WHOLE * number // slots_per_gpu for number in range(slots_per_gpu + 1)]
+    return [slot for slot in map(range, edges, edges[1:]) if _lock(file, fcntl.F_WRLCK, slot)]
+
+
+def _lock(file: int, kind: int, part: range) -> bool:
+    """Lock or unlock a part of an open file, for all processes that have it; False if held."""
+    record = RECORD.pack(kind, os.SEEK_SET, part.start, len(part), 0)
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, record)
+    except BlockingIOError:
+        return False
+    return True

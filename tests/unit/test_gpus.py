@@ -87,16 +87,30 @@ def test_jobs_go_to_the_emptiest_gpu_and_two_gpus_are_given_whole(start, tmp_pat
     assert all(row[1] <= both[0] or both[1] <= row[0] for row in others)
 
 
+def told(process, words):
+    """Wait until a job says so on its standard error; False if it ends without."""
+    return any(words in line for line in process.stderr)
+
+
 def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
     killed = start("0", seconds=60)
-    waiting = None
-    for line in killed.stderr:
-        if "runs on 0" in line:
-            waiting = start("0")
-            break
-    assert "waits for room on 0" in "".join(next(waiting.stderr) for _ in range(2))
+    assert told(killed, "runs on 0")
+    waiting = start("0")
+    assert told(waiting, "waits for room on 0")
     killed.send_signal(signal.SIGKILL)
     assert len(seen(tmp_path, [waiting])) == 1
+
+
+def test_jobs_that_divide_a_gpu_into_other_slots_see_each_others(start, tmp_path):
+    quarter = start("0", "--slots-per-gpu", "4", seconds=60)
+    assert told(quarter, "runs on 0")
+    whole = start("0")
+    assert told(whole, "waits for room on 0")
+    half = start("0", "--slots-per-gpu", "2")
+    assert len(seen(tmp_path, [half])) == 1
+    assert whole.poll() is None
+    quarter.kill()
+    assert len(seen(tmp_path, [whole])) == 2
 
 
 @pytest.mark.parametrize(
