@@ -101,15 +101,23 @@ def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
     assert len(seen(tmp_path, [waiting])) == 1
 
 
+def quarter_of(start):
+    """Start a job that has a quarter of a GPU until it is killed."""
+    job = start("0", "--slots-per-gpu", "4", seconds=60)
+    assert told(job, "runs on 0")
+    return job
+
+
 def test_jobs_that_divide_a_gpu_into_other_slots_see_each_others(start, tmp_path):
-    quarter = start("0", "--slots-per-gpu", "4", seconds=60)
-    assert told(quarter, "runs on 0")
+    first, second = (quarter_of(start) for _ in range(2))
+    first.kill()
+    first.wait()  # the second has no slot that begins where the GPU does
     whole = start("0")
     assert told(whole, "waits for room on 0")
     half = start("0", "--slots-per-gpu", "2")
     assert len(seen(tmp_path, [half])) == 1
     assert whole.poll() is None
-    quarter.kill()
+    second.kill()
     assert len(seen(tmp_path, [whole])) == 2
 
 
