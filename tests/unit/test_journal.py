@@ -1,6 +1,8 @@
 """Snakemake's log on a cluster: groups, submissions, failures that Slurm knows more about."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,27 @@ def test_a_job_of_a_group_is_where_the_scheduler_and_its_files_say(
     runs = {"small": Progress(None, trained, False, 0, None, 0.0)}
     place_tasks(tmp_path, found, Slurm(jobs), alive, runs)
     assert found.tasks["1"].state == state
+
+
+SNAKEMAKE = """
+import sys, time
+log = [open(name, "a") for name in sys.argv[1:]]
+print("at work", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("its_own", [True, False])
+def test_a_workflow_lives_while_a_snakemake_has_its_log_open(tmp_path, its_own):
+    (tmp_path / "snakemake").write_text(SNAKEMAKE)
+    (tmp_path / PATH).touch()
+    found = journal.Journal(tmp_path / PATH)
+    words = [sys.executable, "snakemake", str(PATH) if its_own else "another.snakemake.log"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "at work\n"
+        assert is_running(tmp_path, found, Slurm({})) == its_own
+        process.kill()
+    assert not is_running(tmp_path, found, Slurm({}))
 
 
 def test_on_another_machine_a_silent_snakemake_lives_while_slurm_has_its_jobs(tmp_path):

@@ -208,21 +208,23 @@ def runs_in_short(runs: Mapping[str, Progress]) -> str:
 
 
 def is_running(folder: Path, journal: Journal, slurm: Slurm) -> bool:
-    """Tell whether Snakemake is at work in a folder; on another machine, by its log and jobs."""
+    """Tell whether Snakemake has its log open; on another machine, whether its logs grow."""
     if journal.host not in (None, platform.node()):
         logs = [journal.path, *(folder / t.progress for t in journal.tasks.values() if t.progress)]
         heard = max((log.stat().st_mtime for log in logs if log.is_file()), default=0.0)
         return bool(slurm.jobs or slurm.silent) or time.time() - heard < SILENT
-    owner = journal.path.stat().st_uid
-    for process in psutil.process_iter(["cmdline", "cwd", "uids"]):
-        words = process.info["cmdline"] or []
-        its_own = "--mode" not in words  # else that of a job
-        where, users = process.info["cwd"], process.info["uids"]
-        # Of another user's it is not told where it is.
-        hidden = where is None and users is not None and users.real == owner != os.getuid()
-        here = hidden or where == str(folder)
-        if here and its_own and "snakemake" in map(os.path.basename, words[:3]):
-            return True
+    log, owner = journal.path.resolve(), journal.path.stat().st_uid
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        if "snakemake" not in map(os.path.basename, (process.info["cmdline"] or [])[:3]):
+            continue
+        try:
+            if any(Path(file.path) == log for file in process.open_files()):
+                return True
+        except psutil.AccessDenied:  # another user's, which may be the one
+            if process.info["uids"].real == owner:
+                return True
+        except psutil.NoSuchProcess:
+            continue
     return False
 
 
