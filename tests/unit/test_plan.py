@@ -118,7 +118,8 @@ def test_no_model_is_too_small_for_what_it_takes_to_start_an_update():
 def test_jobs_share_devices_the_longest_first():
     assert wall_seconds([(3, 1), (3, 1), (2, 1), (2, 1), (2, 1)], 2) == 7
     assert wall_seconds([(5, 4), (1, 1)], 2) == 11
-    assert wall_seconds([(5, 1)], 3) == 5
+    assert wall_seconds([(5, 1)], 10**12) == 5
+    assert wall_seconds([], 3) == 0
 
 
 def test_times_of_the_parts_of_an_update_are_found_again():

@@ -151,13 +151,15 @@ def wall_seconds(jobs: Iterable[tuple[float, int]], devices: int) -> float:
             for as much longer.
         devices: How many there are.
     """
-    free = [0.0] * devices
-    for seconds, wanted in sorted(jobs, reverse=True):
+    longest_first = sorted(jobs, reverse=True)
+    in_all = sum(max(wanted, 1) for _, wanted in longest_first)
+    free = [0.0] * min(devices, in_all)  # others stay idle
+    for seconds, wanted in longest_first:
         taken = [heapq.heappop(free) for _ in range(min(max(wanted, 1), devices))]
         lasts = seconds * max(wanted, 1) / len(taken)
         for _ in taken:
             heapq.heappush(free, max(taken) + lasts)
-    return max(free)
+    return max(free, default=0.0)
 
 
 def duration(seconds: float) -> str:
