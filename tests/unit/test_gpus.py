@@ -93,7 +93,7 @@ def told(process, words):
 
 
 def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
-    killed = start("0", seconds=60)
+    killed = start("0", seconds=300)
     assert told(killed, "runs on 0")
     waiting = start("0")
     assert told(waiting, "waits for room on 0")
@@ -103,7 +103,7 @@ def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
 
 def quarter_of(start):
     """Start a job that has a quarter of a GPU until it is killed."""
-    job = start("0", "--slots-per-gpu", "4", seconds=60)
+    job = start("0", "--slots-per-gpu", "4", seconds=300)
     assert told(job, "runs on 0")
     return job
 

@@ -1,5 +1,7 @@
 """The corpus, made again with other settings: what must not change with them does not."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -32,3 +34,12 @@ def test_a_crawl_with_another_timeout_fetches_no_page_again(finished, copy):
             pd.read_parquet(folder / table).query("outcome == 'ok'") for folder in (finished, copy)
         )
         pd.testing.assert_frame_equal(before, after)  # when each was fetched is a column
+
+
+def test_no_more_crawls_are_under_way_than_the_profile_allows(copy):
+    shutil.rmtree(copy / RESULTS / "crawl")
+    tables = [f"{RESULTS}/crawl/{shard}.parquet" for shard in (0, 1)]
+    snakemake(copy, "--resources", "crawls=1", "--", *tables)
+    fetched = [pd.read_parquet(copy / table)["fetched_at"].dropna() for table in tables]
+    one, other = sorted((times.min(), times.max()) for times in fetched)
+    assert one[1] < other[0]

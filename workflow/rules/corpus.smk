@@ -139,6 +139,7 @@ rule crawl:
     conda:
         "../../envs/crawl.yaml"
     resources:
+        crawls=1,  # the profile says how many at a time, on a cluster too
         mem_mb=raised(2000),
         runtime=raised(1440),
     params:
