@@ -177,7 +177,14 @@ def test_a_run_that_takes_too_much_memory_is_given_more(finished, copy, slurm):
     (path,) = (copy / RESULTS / "runs").glob("transformer-2x32-*")
     shutil.rmtree(path)
     memory = {"set-resources": {"train": {"mem_mb": "100 * 10 ** attempt // 5"}}}
-    said = end(begin(copy, "--", f"{RESULTS}/runs/{path.name}/curve.parquet", site=memory))
+    snakemake = begin(copy, *OFTEN, "--", f"{RESULTS}/runs/{path.name}/curve.parquet", site=memory)
+    process, _ = training(snakemake, copy, path.name)
+    process.suspend()
+    told = scaling_laws(copy, "status", RESULTS)
+    process.resume()
+    again = rf"Train {path.name} \(attempt 2, after slurmstepd.*memory limit.*\): step"
+    assert re.search(again, told), told
+    said = end(snakemake)
     assert said.count("has been submitted with SLURM jobid") == 2
     first, second = slurm.finished()[-2:]
     assert first["JobState"] != "COMPLETED" == second["JobState"]

@@ -317,14 +317,29 @@ def test_a_failed_job_of_a_group_tells_what_its_log_and_the_scheduler_say(tmp_pa
     assert said.endswith(f"(results/logs/train/small.log, {tmp_path}/34.log)")
 
 
-@pytest.mark.parametrize("killed", ["slurmstepd: error: Detected 1 oom_kill event", ""])
+@pytest.mark.parametrize(
+    "killed",
+    [
+        "slurmstepd: error: Detected 1 oom_kill event",
+        "slurmstepd-n1: error: *** JOB 34 ON n1 CANCELLED DUE TO TIME LIMIT ***",
+        "",
+    ],
+)
 def test_of_another_attempt_its_number_and_the_cause_are_told(tmp_path, killed):
-    (tmp_path / "34.log").write_text(f"{killed}\nAt least one job did not complete.\n")
-    found = read(tmp_path, LOG, GROUP_FAILED, AGAIN)
+    first = tmp_path / "group_short_runs_train/34.log"
+    first.parent.mkdir()
+    first.write_text(
+        f"  Command: snakemake --target-jobs train:run=small --mode remote\n{killed}\n"
+    )
+    failed = GROUP_FAILED.replace("{folder}", str(first.parent))
+    listed = LOG.partition("Execute 3 jobs...\n")[2].splitlines(keepends=True)[:4]
+    submitted = "Job ca80-f8d6 has been submitted with SLURM jobid 37 (log: {folder}/37.log).\n"
     after = f", after {killed}" if killed else ""
-    for slurm, rest in (({}, ""), ({"34": ("PENDING", "Priority")}, ": pending (Priority)")):
-        told = described(found, "queued", {}, tmp_path, Slurm(slurm))
-        assert list(told) == [f"Train small (attempt 2{after}){rest}", "Fit L_N"]
+    for more, rest in ([], "not submitted yet"), ([*listed, submitted], "pending (Priority)"):
+        found = read(tmp_path, LOG, failed, AGAIN, *more)
+        found.settle(tmp_path)
+        told = described(found, "queued", {}, tmp_path, Slurm({"37": ("PENDING", "Priority")}))
+        assert list(told) == [f"Train small (attempt 2{after}): {rest}", "Fit L_N"]
 
 
 TORCHRUN = """\

@@ -71,7 +71,7 @@ class Journal:
         wanted: Jobs that it set out to do, by rule, in order of the workflow.
         done: Jobs of these that are done, by rule.
         tasks: Jobs that have begun, by number; without those that do nothing.
-        groups: Slurm's logs of jobs that are groups, by their numbers there.
+        groups: Slurm's logs of jobs that are groups and have not failed, by their numbers there.
         ended: Whether it has come to its end, well or not.
         failed: Whether that end was a failure.
     """
@@ -181,11 +181,12 @@ def read(path: Path, text: str) -> Journal:
             number, what = found.groups()
             told = PROGRESS.match(what)
             grouped = line.startswith(" ")  # for a scheduler
-            tasks[number] = Task(
-                told[1] if told else what,
-                "queued" if grouped or remote else "running",
-                Path(told[2]) if told else None,
-            )
+            state: State = "queued" if grouped or remote else "running"
+            if number in tasks:  # tried again
+                tasks[number].state = state
+            else:
+                progress = Path(told[2]) if told else None
+                tasks[number] = Task(told[1] if told else what, state, progress)
             if grouped:
                 group.append(number)
         elif found := SUBMITTED.match(line):
@@ -207,12 +208,14 @@ def read(path: Path, text: str) -> Journal:
         elif found := AGAIN.match(line):
             for number in [found[1]] if found[1] in tasks else fell:
                 if tasks[number].state != "done":
-                    tasks[number].state = "queued"
+                    tasks[number].state, tasks[number].scheduler = "queued", None
                     tasks[number].attempt += 1
         elif GROUP_ERROR.match(line):
             fell = []
             log = next(lines, "").strip()  # none where Slurm has refused it
             group_log = _logs(log.removeprefix("log: ")) if log.startswith("log: ") else []
+            alive = {each: path for each, path in journal.groups.items() if path not in group_log}
+            journal.groups = alive
         elif found := ERROR.match(line):
             number, message, logs = _failure(lines)
             if number in tasks:

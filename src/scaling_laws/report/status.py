@@ -41,7 +41,8 @@ RANK = re.compile(r"^\[(rank)?\d+\]: ?")  # before what a process of several say
 SETTINGS = re.compile(r"^W\d{4} .*torch/distributed/run\.py")
 REPORT = re.compile(r"^[A-Z]\d{4} .*torch/distributed/elastic/multiprocessing/api\.py")
 HOUR = re.compile(r"^\d\d:\d\d:\d\d ")
-SLURM_SAYS = "slurmstepd: error:"  # of time, memory and being cancelled, where the command cannot
+# Of time, memory and being cancelled, where the command cannot; some name the node.
+SLURM_SAYS = re.compile(r"slurmstepd(-\S+)?: error: ")
 
 
 class Slurm(NamedTuple):
@@ -342,7 +343,7 @@ def lines_of(log: Path) -> list[str]:
 
 def slurm_says(log: Path) -> str:
     """Return the last of what Slurm itself says in the log of a job; nothing where it does not."""
-    return next((line for line in reversed(lines_of(log)) if SLURM_SAYS in line), "")
+    return next((line for line in reversed(lines_of(log)) if SLURM_SAYS.match(line)), "")
 
 
 def last_line(log: Path) -> str:
