@@ -16,7 +16,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from scaling_laws.errors import InputError
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
+HELD = "SCALING_LAWS_GPUS"  # in the environment of a command that has some: the folder of the locks
 WHOLE = 2**40  # bytes of the file of a GPU that locks are of; none of them is ever written
 RECORD = struct.Struct("hhqqi")  # the kernel's `struct flock`
 
@@ -44,7 +45,8 @@ def on_gpus(command: list[str], *, gpus: int = 1, slots: int = 1, slots_per_gpu:
         slots_per_gpu: Slots that each GPU has.
 
     Raises:
-        InputError: There are fewer GPUs or slots, or no such command.
+        InputError: There are fewer GPUs or slots, or no such command; or this is within such a
+            command, which would wait for itself.
     """
     if slots > slots_per_gpu:
         raise InputError(f"--slots {slots}: expected at most the {slots_per_gpu} of a GPU")
@@ -56,16 +58,24 @@ def on_gpus(command: list[str], *, gpus: int = 1, slots: int = 1, slots_per_gpu:
         raise InputError(f"{gpus} GPUs wanted, and {len(devices)} are there{named}")
     wanted = slots if gpus == 1 else slots_per_gpu
     folder = _folder()
+    if os.environ.get(HELD) == str(folder):
+        raise InputError(
+            "on-gpus within on-gpus: the outer one holds these GPUs; to leave some to others start "
+            "the outer command with CUDA_VISIBLE_DEVICES alone"
+        )
+    paths = _paths(folder, devices)
     waited = False
-    while not (found := _take(folder, devices, gpus, wanted, slots_per_gpu)):
+    while not (found := _take(folder, paths, gpus, wanted, slots_per_gpu)):
         if not waited:
             log.info("waits for room on %s", ", ".join(devices))
             waited = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
     log.info("runs on %s", ", ".join(found))
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would, too
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and by the command, too
+        signal.signal(ignored, signal.SIG_DFL)
     # The locks stay with the process, which becomes the command.
-    os.execvpe(command[0], command, os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(found)})
+    its_own = {"CUDA_VISIBLE_DEVICES": ",".join(found), HELD: str(folder)}
+    os.execvpe(command[0], command, os.environ | its_own)
 
 
 def visible() -> list[str]:
@@ -76,11 +86,19 @@ def visible() -> list[str]:
         # No GPU has a name like -1, and CUDA sees none that is listed after such a one.
         return list(dict.fromkeys(takewhile(lambda name: not name.startswith("-"), names)))
     # Identifiers, because CUDA may number GPUs in another order than the driver does.
-    asked = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
+    return list(_driver().values())
+
+
+def _driver() -> dict[str, str]:
+    """Return the identifiers of GPUs by the numbers that the driver gives them."""
+    asked = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
     if shutil.which(asked[0]) is None:
-        return []
-    said = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return [line.strip() for line in said.stdout.splitlines() if line.startswith("GPU-")]
+        return {}
+    said = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False)
+    if said.returncode:
+        log.warning("nvidia-smi: %s", " ".join((said.stdout + said.stderr).split()))
+    rows = [line.split(", ") for line in said.stdout.splitlines() if ", GPU-" in line]
+    return {number: identifier.strip() for number, identifier in rows}
 
 
 def _folder() -> Path:
@@ -91,15 +109,24 @@ def _folder() -> Path:
     return folder
 
 
+def _paths(folder: Path, devices: Sequence[str]) -> dict[str, Path]:
+    """Return the file of each GPU: the same by its number as by its identifier."""
+    identifiers = _driver() if any(map(str.isdigit, devices)) else {}
+    names = {device: os.fsencode(identifiers.get(device, device)) for device in devices}
+    return {device: folder / f"gpu-{quote(name, safe='')}" for device, name in names.items()}
+
+
 def _take(
-    folder: Path, devices: Sequence[str], gpus: int, slots: int, slots_per_gpu: int
+    folder: Path, paths: Mapping[str, Path], gpus: int, slots: int, slots_per_gpu: int
 ) -> list[str]:
     """Lock slots of the emptiest GPUs and return these; none where not all can be had at once."""
     with (folder / "turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        files = {device: _file(folder, device) for device in devices}
+        files = {
+            device: os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for device, path in paths.items()
+        }
         free = {device: _lock_free(file, slots_per_gpu) for device, file in files.items()}
-        roomy = [device for device in devices if len(free[device]) >= slots]
+        roomy = [device for device in files if len(free[device]) >= slots]
         taken = sorted(roomy, key=lambda device: -len(free[device]))[:gpus]
         if len(taken) < gpus:
             taken = []
@@ -110,11 +137,8 @@ def _take(
             for spare in free[device][slots:]:
                 _lock(file, fcntl.F_UNLCK, spare)
             os.set_inheritable(file, True)
+            os.utime(file)  # or who cleans temporary folders may take it for forgotten
         return taken
-
-
-def _file(folder: Path, device: str) -> int:
-    return os.open(folder / quote(device, safe=""), os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _lock_free(file: int, slots_per_gpu: int) -> list[range]:

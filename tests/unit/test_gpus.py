@@ -139,32 +139,76 @@ def test_what_cannot_be_had_is_refused_at_once(start, devices, options, said):
     assert said in job.stderr.read()
 
 
+def driver(folder, says, code=0):
+    """Write a driver's program that says so of its GPUs."""
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{says}\\n'\nexit {code}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+
+
 @pytest.mark.parametrize(
     ("says", "there"),
     [
-        ("GPU-11\\nGPU-22", ["GPU-11", "GPU-22"]),
+        ("0, GPU-11\\n1, GPU-22", ["GPU-11", "GPU-22"]),
         ("No devices were found", []),
+        ("\\377", []),
     ],
 )
 def test_without_a_list_the_driver_is_asked(tmp_path, monkeypatch, says, there):
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{says}\\n'\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
+    driver(tmp_path, says)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert gpus.visible() == there
 
 
-def test_a_command_dies_of_a_broken_pipe_as_it_would_alone(tmp_path):
+def test_a_driver_that_fails_is_heard(tmp_path, monkeypatch, caplog):
+    driver(tmp_path, "It could not communicate.", code=9)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus.visible() == []
+    assert "nvidia-smi: It could not communicate." in caplog.text
+
+
+def test_a_gpu_is_one_by_its_number_and_by_its_identifier(start, tmp_path, monkeypatch):
+    driver(tmp_path, "0, GPU-11\\n1, GPU-22")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    holds = start("1", seconds=300)
+    assert told(holds, "runs on 1")
+    waits = start("GPU-22")
+    assert told(waits, "waits for room on GPU-22")
+    assert len(seen(tmp_path, [start("GPU-11,GPU-22")])) == 1
+    holds.kill()
+    assert len(seen(tmp_path, [waits])) == 2
+
+
+def test_within_on_gpus_is_refused_what_would_wait_for_itself(tmp_path):
+    words = [sys.executable, "-c", "from scaling_laws.cli import main; main()", "on-gpus", "--"]
+    here = os.environ | {"CUDA_VISIBLE_DEVICES": "0", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([*words, *words, "true"], env=here, capture_output=True, text=True)
+    assert done.returncode == 2 and "on-gpus within on-gpus" in done.stderr
+
+
+def test_the_file_of_a_gpu_in_use_is_no_forgotten_one(start, tmp_path):
+    first = start("0")
+    seen(tmp_path, [first])
+    (path,) = tmp_path.glob("scaling-laws-gpus-*/*/gpu-0")
+    os.utime(path, (0, 0))
+    seen(tmp_path, [start("0")])
+    assert path.stat().st_mtime > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGXFSZ])
+def test_a_command_dies_of_what_python_ignores_as_it_would_alone(tmp_path, number):
     line = "from scaling_laws.cli import main; main()"
-    words = ["on-gpus", "--", "sh", "-c", "kill -PIPE $$; exit 3"]
+    words = ["on-gpus", "--", "sh", "-c", f"kill -{number.name[3:]} $$; exit 3"]
     here = os.environ | {"CUDA_VISIBLE_DEVICES": "0", "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", line, *words], env=here, capture_output=True)
-    assert done.returncode == -signal.SIGPIPE
+    assert done.returncode == -number
 
 
-def test_a_device_may_have_any_name(start, tmp_path):
-    (row,) = seen(tmp_path, [start("MIG-GPU/1/0")])
-    assert row[2] == ["MIG-GPU/1/0"]
+@pytest.mark.parametrize("name", ["MIG-GPU/1/0", "..", "turn", "\udcff"])
+def test_a_device_may_have_any_name(start, tmp_path, name):
+    (row,) = seen(tmp_path, [start(name)])
+    assert row[2] == [name]
 
 
 def test_a_command_that_is_missing_is_refused(monkeypatch):

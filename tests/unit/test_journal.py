@@ -185,12 +185,15 @@ time.sleep(60)
 """
 
 
+@pytest.mark.parametrize("words", [["bin/snakemake"], ["-X", "dev", "-m", "snakemake"]])
 @pytest.mark.parametrize("its_own", [True, False])
-def test_a_workflow_lives_while_a_snakemake_has_its_log_open(tmp_path, its_own):
-    (tmp_path / "snakemake").write_text(SNAKEMAKE)
+def test_a_workflow_lives_while_a_snakemake_has_its_log_open(tmp_path, words, its_own):
+    for name in ("bin/snakemake", "snakemake.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(SNAKEMAKE)
     (tmp_path / PATH).touch()
     found = journal.Journal(tmp_path / PATH)
-    words = [sys.executable, "snakemake", str(PATH) if its_own else "another.snakemake.log"]
+    words = [sys.executable, *words, str(PATH) if its_own else "another.snakemake.log"]
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "at work\n"
         assert is_running(tmp_path, found, Slurm({})) == its_own
@@ -273,12 +276,13 @@ def test_a_workflow_that_failed_and_kept_quiet_of_its_jobs_is_told_of(
     monkeypatch.setenv("COLUMNS", "0")
     (tmp_path / "results/logs").mkdir(parents=True)
     (tmp_path / ".snakemake/log").mkdir(parents=True)
-    (tmp_path / ".snakemake/log" / PATH).write_text(
-        LOG.partition("Execute")[0] + "results/\n" + END
-    )
+    given = "snakemake --config links={dumps: [/data/RS.zst]}"
+    head = LOG.partition("Execute")[0].replace("/bin/snakemake --profile profiles/slurm", given)
+    (tmp_path / ".snakemake/log" / PATH).write_text(head + "results/\n" + END)
     with pytest.raises(SystemExit) as ended:
         status(tmp_path / "results")
     said = capsys.readouterr().out
+    assert said.startswith(f"{given}: begun")
     assert ended.value.code == 1 and "ended with failures" in said
     assert "The same command makes what is missing." in said
 
@@ -340,6 +344,40 @@ def test_of_another_attempt_its_number_and_the_cause_are_told(tmp_path, killed):
         found.settle(tmp_path)
         told = described(found, "queued", {}, tmp_path, Slurm({"37": ("PENDING", "Priority")}))
         assert list(told) == [f"Train small (attempt 2{after}): {rest}", "Fit L_N"]
+
+
+LOCAL = """\
+Job stats:
+job       count
+------  -------
+train         1
+total         1
+[Thu Nov 26 23:21:21 2026]
+Job 1: Train small; progress in results/logs/train/small.log
+"""
+FAILED = f"""\
+[Thu Nov 26 23:21:33 2026]
+Error in rule train:
+    message: None
+    jobid: 1
+    log: results/logs/train/small.log (check log file(s) for error details)
+    shell:
+        scaling-laws train
+Logfile results/logs/train/small.log:
+{RULE}
+23:21:20 scaling-laws train
+23:21:32 error: CUDA out of memory
+23:21:33 scaling-laws train
+{RULE}
+Trying to restart job 1.
+"""
+
+
+def test_of_another_attempt_on_this_machine_what_its_log_said_is_told(tmp_path):
+    last = LOCAL.splitlines(keepends=True)[-1]
+    found = read(tmp_path, LOCAL, FAILED, last, FAILED, last)
+    told = described(found, "running", {}, tmp_path, Slurm({}))
+    assert list(told) == ["Train small (attempt 3, after error: CUDA out of memory)"]
 
 
 TORCHRUN = """\

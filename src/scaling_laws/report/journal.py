@@ -31,6 +31,7 @@ NODES = "Provided remote nodes: "  # where jobs go to a scheduler
 FIELD = re.compile(r" *(jobid|message|log|external_jobid): (.*)$")
 LOGS = " (check log file(s) for error details)"
 LAST = "Complete log(s): "
+QUOTED = re.compile(r"\s*Logfile (.*):$")
 QUOTE = re.compile(r"\s*={40,}$")  # above and below a log that is quoted
 STATS = "Job stats:"  # not of an invocation that met with a lock or an error, or had nothing to do
 NAME = "????-??-??T??????.*.snakemake.log"
@@ -49,6 +50,7 @@ class Task:
         logs: Logs that tell why it failed last, its own first.
         message: What Snakemake says of that, as when a scheduler has refused it.
         attempt: How often it has been begun, in this invocation.
+        before: What its own log said when the attempt before failed.
     """
 
     what: str
@@ -58,6 +60,7 @@ class Task:
     logs: Sequence[Path] = ()
     message: str | None = None
     attempt: int = 1
+    before: Sequence[str] = ()
 
 
 @dataclass
@@ -164,7 +167,8 @@ def read(path: Path, text: str) -> Journal:
     scheduled: dict[str, list[str]] = {}  # jobs of a group, by the name that Snakemake gives it
     # Slurm's log of a group comes before those of its jobs that failed.
     group_log: list[Path] = []
-    lines = _own(text.splitlines())
+    quotes: dict[str, list[str]] = {}
+    lines = _own(text.splitlines(), quotes)
     for line in lines:
         if line.startswith("  Command: "):
             journal.command = line.removeprefix("  Command: ")
@@ -207,9 +211,11 @@ def read(path: Path, text: str) -> Journal:
                 tasks[found[1]].state = "done"
         elif found := AGAIN.match(line):
             for number in [found[1]] if found[1] in tasks else fell:
-                if tasks[number].state != "done":
-                    tasks[number].state, tasks[number].scheduler = "queued", None
-                    tasks[number].attempt += 1
+                task = tasks[number]
+                if task.state != "done":
+                    task.state, task.scheduler = "queued", None
+                    task.attempt += 1
+                    task.before = quotes.get(str(next(iter(task.logs), None)), ())
         elif GROUP_ERROR.match(line):
             fell = []
             log = next(lines, "").strip()  # none where Slurm has refused it
@@ -231,17 +237,29 @@ def read(path: Path, text: str) -> Journal:
     return journal
 
 
-def _own(lines: Iterable[str]) -> Iterator[str]:
+def _own(lines: Iterable[str], quotes: dict[str, list[str]]) -> Iterator[str]:
     """Yield the lines that are Snakemake's own, without the logs of failed jobs that it quotes.
 
     On a cluster that of a job is another Snakemake's, which tells of jobs in the same words.
+
+    Args:
+        lines: All lines.
+        quotes: Gets the lines of each log that is quoted, by its name.
     """
-    named = quoted = False
+    log: str | None = None
+    quoted = False
     for line in lines:
-        if QUOTE.match(line) and (named or quoted):
-            named, quoted = False, not quoted
-        elif not quoted:
-            named = line.lstrip().startswith("Logfile ") and line.endswith(":")
+        if QUOTE.match(line) and log is not None:
+            quoted = not quoted
+            if quoted:
+                quotes[log] = []
+            else:
+                log = None
+        elif quoted:
+            quotes[str(log)].append(line)
+        else:
+            named = QUOTED.match(line)
+            log = named[1] if named else None
             yield line
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -35,6 +34,7 @@ PATIENCE = 20  # seconds for squeue to answer
 SILENT = 600  # seconds without a line in a log after which one on another machine is taken for dead
 STATES: Mapping[str, State] = {"Running": "running", "In the queue": "queued"}
 COMMAND = re.compile("scaling-laws ")
+SNAKEMAKE = re.compile(r"(^|/)snakemake(/__main__\.py)?$")  # a word of its command line
 CURVE: Mapping[str, Kind] = {"step": "amount", "test_loss": "number", "seconds": "amount"}
 RANK = re.compile(r"^\[(rank)?\d+\]: ?")  # before what a process of several says
 # What torchrun says itself: of its settings first, of processes that failed at the end.
@@ -109,7 +109,7 @@ def status(results: Path) -> None:
     folder, journal = ran
     slurm = ask_slurm(journal)
     alive = not journal.ended and is_running(folder, journal, slurm)
-    console.print(heading(journal, alive))
+    console.print(heading(journal, alive), markup=False)
     done, wanted = journal.done.total(), sum(journal.wanted.values())
     console.print(f"{done} of {wanted} jobs are done.")
     if runs:
@@ -163,7 +163,7 @@ def heading(journal: Journal, alive: bool) -> str:
     elif not alive:
         now = "no longer running, and it did not come to its end"
     words = journal.command.split() if journal.command else ["snakemake"]
-    command = " ".join([Path(words[0]).name, *words[1:]])
+    command = " ".join(["snakemake", *words[1:]])
     return f"{command}: begun {journal.began:%Y-%m-%d %H:%M:%S}, {now}"
 
 
@@ -214,12 +214,13 @@ def is_running(folder: Path, journal: Journal, slurm: Slurm) -> bool:
         logs = [journal.path, *(folder / t.progress for t in journal.tasks.values() if t.progress)]
         heard = max((log.stat().st_mtime for log in logs if log.is_file()), default=0.0)
         return bool(slurm.jobs or slurm.silent) or time.time() - heard < SILENT
-    log, owner = journal.path.resolve(), journal.path.stat().st_uid
+    owner = journal.path.stat().st_uid
     for process in psutil.process_iter(["cmdline", "uids"]):
-        if "snakemake" not in map(os.path.basename, (process.info["cmdline"] or [])[:3]):
+        words = process.info["cmdline"] or []
+        if not any(SNAKEMAKE.search(word) for word in words):
             continue
-        try:
-            if any(Path(file.path) == log for file in process.open_files()):
+        try:  # its name is of a microsecond, and other mounts have other paths
+            if any(Path(file.path).name == journal.path.name for file in process.open_files()):
                 return True
         except psutil.AccessDenied:  # another user's, which may be the one
             if process.info["uids"].real == owner:
@@ -316,14 +317,18 @@ def again(task: Task, journal: Journal, folder: Path) -> str:
     if task.attempt == 1:
         return ""
     logs = [log for log in task.logs[1:] if _since(folder / log, journal)]
-    cause = next(filter(None, (slurm_says(folder / log) for log in logs)), task.message)
+    causes = [*(slurm_says(folder / log) for log in logs), cause_in(telling(task.before))]
+    cause = next(filter(None, causes), task.message)
     return f" (attempt {task.attempt}, after {cause})" if cause else f" (attempt {task.attempt})"
 
 
 def why(task: Task, journal: Journal, folder: Path) -> str:
     """Return what a job did that failed, and the last line of its log, or else what is known."""
     logs = [log for log in task.logs if _since(folder / log, journal)]
-    told = ((cause_in if log == task.logs[0] else slurm_says)(folder / log) for log in logs)
+    told = [
+        cause_in(lines_of(folder / log)) if log == task.logs[0] else slurm_says(folder / log)
+        for log in logs
+    ]
     said = list(filter(None, told))
     if not said:
         said = [task.message or ("its log says nothing" if logs else "it has not begun")]
@@ -332,11 +337,15 @@ def why(task: Task, journal: Journal, folder: Path) -> str:
 
 
 def lines_of(log: Path) -> list[str]:
-    """Return the lines of a log that say something, without the hour; none where it is missing."""
+    """Return the lines of a log that say something; none where it is missing."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        return telling(log.read_text(errors="replace").splitlines())
     except OSError:
         return []
+
+
+def telling(lines: Iterable[str]) -> list[str]:
+    """Return the lines of a log that say something, without the hour."""
     said = [HOUR.sub("", line.strip()) for line in lines if line.strip()]
     return [line for line in said if not SETTINGS.match(line)]
 
@@ -351,9 +360,9 @@ def last_line(log: Path) -> str:
     return next((line for line in reversed(lines_of(log)) if not COMMAND.match(line)), "")
 
 
-def cause_in(log: Path) -> str:
+def cause_in(lines: Iterable[str]) -> str:
     """Return the last line of a log, or what went before torchrun's report of it."""
-    said = [RANK.sub("", line) for line in lines_of(log) if not COMMAND.match(line)]
+    said = [RANK.sub("", line) for line in lines if not COMMAND.match(line)]
     before = list(takewhile(lambda line: not REPORT.match(line), said))
     ours = [line for line in before if line.startswith("error: ")]
     return (ours or before or said or [""])[-1]
