@@ -60,7 +60,7 @@ def most_at_once(rows, device):
 
 
 def test_two_slots_of_one_gpu_are_never_held_twice(start, tmp_path):
-    jobs = [start("0", "--slots-per-gpu", "2") for _ in range(6)]
+    jobs = [start("0", "--slots-per-gpu", "2", seconds=1) for _ in range(6)]
     rows = seen(tmp_path, jobs)
     assert len(rows) == 6
     assert most_at_once(rows, "0") == 2
@@ -77,19 +77,23 @@ def test_who_needs_all_slots_is_alone(start, tmp_path):
     assert len(alone) >= 2
 
 
-def test_jobs_go_to_the_emptiest_gpu_and_two_gpus_are_given_whole(start, tmp_path):
-    singles = [start("3,5", "--slots-per-gpu", "2", seconds=1) for _ in range(2)]
-    pair = start("3,5", "--slots-per-gpu", "2", "--gpus", "2")
-    rows = seen(tmp_path, [*singles, pair])
-    both = next(row for row in rows if len(row[2]) == 2)
-    others = [row for row in rows if row is not both]
-    assert {row[2][0] for row in others} == {"3", "5"}
-    assert all(row[1] <= both[0] or both[1] <= row[0] for row in others)
-
-
 def told(process, words):
-    """Wait until a job says so on its standard error; False if it ends without."""
-    return any(words in line for line in process.stderr)
+    """Tell whether the first that a job says of where it runs, or waits to, are these words."""
+    return words in next((line for line in process.stderr if " on " in line), "")
+
+
+def test_jobs_go_to_the_emptiest_gpu_and_two_gpus_are_given_whole(start, tmp_path):
+    first = start("3,5", "--slots-per-gpu", "2", seconds=300)
+    assert told(first, "runs on 3")
+    second = start("3,5", "--slots-per-gpu", "2", seconds=300)
+    assert told(second, "runs on 5")
+    pair = start("3,5", "--slots-per-gpu", "2", "--gpus", "2")
+    assert told(pair, "waits for room on 3, 5")
+    first.kill()
+    (third,) = seen(tmp_path, [start("3,5", "--slots-per-gpu", "2")])
+    assert third[2] == ["3"] and pair.poll() is None
+    second.kill()
+    assert seen(tmp_path, [pair])[-1][2] == ["3", "5"]
 
 
 def test_the_slot_of_a_job_that_is_killed_is_free_again(start, tmp_path):
