@@ -175,8 +175,7 @@ def test_a_crawl_delay_holds_up_its_own_host_alone(polite: Server) -> None:
         [polite.asked(f"unhurried-{number}.example")[place].arrived for number in range(3)]
         for place in (0, -1)
     )
-    of_one = 0.2 * (len(polite.asked("unhurried-0.example")) - 1)
-    assert max(last) - min(first) < 2 * of_one  # three, if each of them had to wait for the others
+    assert max(last) - min(first) < 1.3 * 0.2 * (len(polite.asked("unhurried-0.example")) - 1)
 
 
 def test_no_forbidden_page_is_asked_for(polite: Server) -> None:
@@ -324,10 +323,11 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_a_host_that_asks_for_rest_has_it_from_all_its_links(busy: Server) -> None:
     refused = busy.asked("rests.example")[4]  # after robots.txt and three pages
     assert refused.ended is not None
-    under_way = refused.ended + 0.5  # what the crawl sent before it came to read the answer
-    after = [r.arrived for r in busy.asked("rests.example") if r.arrived > under_way]
-    assert len(after) > 5
-    assert min(after) >= refused.ended + 1 - CLOCK
+    later = [r.arrived - refused.ended for r in busy.asked("rests.example")]
+    too_soon = [seconds for seconds in later if 0 < seconds < 1 - CLOCK]
+    # Two may be under way: the other place can have been taken before the answer was read.
+    assert len(too_soon) <= 1 and max(too_soon, default=0) < 0.5
+    assert sum(seconds >= 1 - CLOCK for seconds in later) > 5
 
 
 @pytest.mark.parametrize("host", ["overrun.example", "stuck.example"])
@@ -337,7 +337,7 @@ def test_a_host_in_trouble_is_asked_more_slowly_and_then_faster_again(
     waits = gaps(busy.asked(host)[4:])  # from the page that failed on
     assert waits[0] >= 0.5 - CLOCK
     assert waits[1] >= 0.25 - CLOCK
-    assert min(waits[-3:]) < 0.2
+    assert waits[-1] < 0.2
 
 
 def test_a_calm_host_is_not_slowed_down(busy: Server) -> None:
