@@ -215,13 +215,13 @@ def read(path: Path, text: str) -> Journal:
                 if task.state != "done":
                     task.state, task.scheduler = "queued", None
                     task.attempt += 1
-                    task.before = quotes.get(str(next(iter(task.logs), None)), ())
+                    task.before = quotes.get(str(task.logs[0]), ()) if task.logs else ()
         elif GROUP_ERROR.match(line):
             fell = []
             log = next(lines, "").strip()  # none where Slurm has refused it
             group_log = _logs(log.removeprefix("log: ")) if log.startswith("log: ") else []
-            alive = {each: path for each, path in journal.groups.items() if path not in group_log}
-            journal.groups = alive
+            for each in [each for each, path in journal.groups.items() if path in group_log]:
+                del journal.groups[each]
         elif found := ERROR.match(line):
             number, message, logs = _failure(lines)
             if number in tasks:
@@ -247,16 +247,16 @@ def _own(lines: Iterable[str], quotes: dict[str, list[str]]) -> Iterator[str]:
         quotes: Gets the lines of each log that is quoted, by its name.
     """
     log: str | None = None
-    quoted = False
+    quote: list[str] | None = None
     for line in lines:
-        if QUOTE.match(line) and log is not None:
-            quoted = not quoted
-            if quoted:
-                quotes[log] = []
+        if quote is not None:
+            if QUOTE.match(line):
+                quote = None
             else:
-                log = None
-        elif quoted:
-            quotes[str(log)].append(line)
+                quote.append(line)
+        elif log and QUOTE.match(line):
+            quote = quotes[log] = []
+            log = None
         else:
             named = QUOTED.match(line)
             log = named[1] if named else None
